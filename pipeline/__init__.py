@@ -1,0 +1,1 @@
+"""Stopline's stages: ingest, risk, execution and the sidecar, and what starts and watches them."""

@@ -1,0 +1,1 @@
+"""Stage execution: orders out to a venue, reports back."""

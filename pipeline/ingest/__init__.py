@@ -1,0 +1,1 @@
+"""Stage ingest: market data in: feeds, hygiene, the ticks ring."""

@@ -1,0 +1,1 @@
+"""Stage risk: positions, stops and pre-trade checks."""

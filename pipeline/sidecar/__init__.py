@@ -1,0 +1,1 @@
+"""Stage sidecar: metrics and history, off the hot path."""

@@ -1,0 +1,1 @@
+"""Shared-memory mechanism: segment, rings, rows, counters, histograms. Knows nothing of trading."""

@@ -1,0 +1,1 @@
+"""Command-line tools: run, ctl, record and their like."""
