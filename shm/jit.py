@@ -1,0 +1,47 @@
+"""The one `njit` of the project: numba's, with the options that every kernel here needs.
+
+`nogil` so that a kernel starves no other thread, `cache` so that only the first start compiles, `error_model="numpy"` so
+that no division carries a hidden exception. The cache folder is keyed by a hash of all kernel sources: numba checks only
+the file of the compiled function itself, and would keep stale code when a kernel it calls has changed elsewhere.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL_PACKAGES = ("shm", "pipeline")
+
+
+def source_hash() -> str:
+    """Hash the names and contents of all sources that can hold kernels, with numba's version."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for package in KERNEL_PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Return the folder of the compiled kernels of these very sources; a NUMBA_CACHE_DIR that is set wins."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        return Path(given)
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "stopline" / source_hash()
+
+
+def _use_cache_folder() -> None:
+    """Point numba at the folder, mode 0700: what lies there is unpickled, so nobody else may write it."""
+    folder = cache_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    numba.config.CACHE_DIR = str(folder)
+
+
+_use_cache_folder()
+
+njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+JIT_ENABLED = not numba.config.DISABLE_JIT
