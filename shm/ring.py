@@ -1,12 +1,12 @@
-"""Broadcast ring: one producer, up to eight readers, fixed-size records, no locks.
+"""Broadcast ring: one producer, up to sixteen readers, fixed-size records, no locks.
 
-    words (int64)      0  published       next sequence to come; all below it are readable     producer
-                      16  claimed         next sequence after the one being written            producer
-                      32  bells           1 where a reader may park                            at set-up
-         48 + 16 * r +  0  cursor         next sequence reader r will read                     reader r
-                      +  1  mode           INACTIVE, GATING or LOSSY                            at set-up, or reader r
-                      +  2  bell           index in memory of the word on which r's owner parks at set-up
-                      +  3  missed         records that a lossy reader lost                     reader r
+    words (int64)       0  published   next sequence to come; all below it are readable          written by the producer
+                       16  claimed     next sequence after those being written                   the producer
+                       32  bells       1 where some reader may park                              set-up
+                   48 + r  mode        of reader r: INACTIVE, GATING or LOSSY                    set-up
+                   64 + r  bell        index in memory of the word on which r's owner parks      set-up
+              80 + 16 * r  cursor      next sequence that reader r will read                     reader r
+              81 + 16 * r  missed      records that reader r lost                                reader r
 
 Sequences are int64 and only grow; the record of sequence s lies in slot s & (capacity - 1). Groups of words with different
 writers lie 128 bytes apart. A GATING reader holds the producer back; a LOSSY one may be overrun, finds out, and counts what
@@ -30,12 +30,12 @@ from shm.atomics import (
 from shm.jit import njit
 from shm.layout import WORD, Region
 from shm.segment import Segment
+from shm.transaction import stage
 
-READERS_MAX = 8
-PUBLISHED, CLAIMED, BELLS, READER = 0, 16, 32, 48
+READERS_MAX = 16
+PUBLISHED, CLAIMED, BELLS, MODE, BELL, CURSOR, MISSED = 0, 16, 32, 48, 64, 80, 81
 STRIDE = 16
-CURSOR, MODE, BELL, MISSED = 0, 1, 2, 3
-WORD_COUNT = READER + STRIDE * READERS_MAX
+WORD_COUNT = CURSOR + STRIDE * READERS_MAX
 
 INACTIVE, GATING, LOSSY = 0, 1, 2
 #: claim() found no room.
@@ -89,9 +89,8 @@ def open_ring(segment: Segment, name: str, dtype: np.dtype) -> Ring:
 
 def set_reader(ring: Ring, index: int, mode: int, bell: int = NO_BELL) -> None:
     """Declare reader `index`: whether it gates, and where its owner parks. For set-up, before any worker runs."""
-    at = READER + STRIDE * index
-    ring.words[at + MODE] = mode
-    ring.words[at + BELL] = bell
+    ring.words[MODE + index] = mode
+    ring.words[BELL + index] = bell
     if bell != NO_BELL:
         ring.words[BELLS] = 1
 
@@ -104,8 +103,13 @@ def open_producer(segment: Segment, ring: Ring) -> Producer:
 
 def open_reader(ring: Ring, index: int) -> Reader:
     """Take reading end `index` up at its cursor."""
-    cursor = load_acquire_py(ring.words, READER + STRIDE * index + CURSOR)
+    cursor = load_acquire_py(ring.words, CURSOR + STRIDE * index)
     return Reader(ring, np.array([cursor, cursor], np.int64), index)
+
+
+def cursor_word(ring: Ring, index: int) -> int:
+    """Return the index in the segment's memory of a reader's cursor, for transactions."""
+    return ring.base + CURSOR + STRIDE * index
 
 
 def load_acquire_py(words: np.ndarray, index: int) -> int:
@@ -143,10 +147,9 @@ def slowest(ring, otherwise):
     """Return the lowest cursor of the gating readers, or `otherwise` where there are none."""
     lowest = otherwise
     for index in range(READERS_MAX):
-        at = READER + STRIDE * index
-        if load_relaxed(ring.words, at + MODE) == GATING:
+        if load_relaxed(ring.words, MODE + index) == GATING:
             # Acquire: pairs with the release in advance; the reader is done with what lies below.
-            lowest = min(lowest, load_acquire(ring.words, at + CURSOR))
+            lowest = min(lowest, load_acquire(ring.words, CURSOR + STRIDE * index))
     return lowest
 
 
@@ -164,6 +167,25 @@ def publish(producer):
     """Make all claimed records readable, and wake readers that are parked."""
     # Release: pairs with the acquire in available.
     store_release(producer.ring.words, PUBLISHED, producer.local[NEXT])
+    wake(producer)
+
+
+@njit
+def stage_publish(transaction, producer):
+    """Make all claimed records readable when the transaction commits; call wake after the commit."""
+    stage(transaction, producer.ring.base + PUBLISHED, producer.local[NEXT])
+
+
+@njit
+def stage_advance(transaction, reader, cursor):
+    """Advance the reader when the transaction commits: the input and its effects count together."""
+    reader.local[AT] = cursor
+    stage(transaction, reader.ring.base + CURSOR + STRIDE * reader.index, cursor)
+
+
+@njit
+def wake(producer):
+    """Wake readers that are parked, after a transaction that published."""
     if producer.ring.words[BELLS] != 0:
         ring_bells(producer)
 
@@ -175,9 +197,8 @@ def ring_bells(producer):
     # The reader raises its flag, fences and looks for records; we store records, fence and look for the flag.
     fence_seq_cst()
     for index in range(READERS_MAX):
-        at = READER + STRIDE * index
-        bell = words[at + BELL]
-        if words[at + MODE] != INACTIVE and bell != NO_BELL and load_relaxed(memory, bell) != 0:
+        bell = words[BELL + index]
+        if words[MODE + index] != INACTIVE and bell != NO_BELL and load_relaxed(memory, bell) != 0:
             store_release(memory, bell, 0)
             futex_wake(memory, bell)
 
@@ -196,7 +217,7 @@ def advance(reader, cursor):
     """Tell the producer that everything below `cursor` has had its effect."""
     reader.local[AT] = cursor
     # Release: pairs with the acquire in slowest. The effects come first (DESIGN 4.5).
-    store_release(reader.ring.words, READER + STRIDE * reader.index + CURSOR, cursor)
+    store_release(reader.ring.words, CURSOR + STRIDE * reader.index, cursor)
 
 
 @njit
@@ -212,7 +233,7 @@ def copy_lossy(reader, output, output_words):
     """
     ring, local = reader.ring, reader.local
     capacity = ring.slots.shape[0]
-    at = READER + STRIDE * reader.index
+    missed = MISSED + STRIDE * reader.index
     end = available(reader)
     first = local[AT]
     lost = load_relaxed(ring.words, CLAIMED) - capacity - first
@@ -237,7 +258,7 @@ def copy_lossy(reader, output, output_words):
         count -= torn
         first += torn
     if first > local[AT]:
-        store_relaxed(ring.words, at + MISSED, ring.words[at + MISSED] + first - local[AT])
+        store_relaxed(ring.words, missed, ring.words[missed] + first - local[AT])
     advance(reader, first + count)
     return count
 
@@ -260,11 +281,11 @@ class RingView:
 
     def depth(self, index: int) -> int:
         """How many records reader `index` is behind."""
-        return self.published - load_acquire_py(self.ring.words, READER + STRIDE * index + CURSOR)
+        return self.published - load_acquire_py(self.ring.words, CURSOR + STRIDE * index)
 
     def missed(self, index: int) -> int:
         """How many records a lossy reader lost."""
-        return load_acquire_py(self.ring.words, READER + STRIDE * index + MISSED)
+        return load_acquire_py(self.ring.words, MISSED + STRIDE * index)
 
     def read(self, first: int | None = None, count: int = 20) -> np.ndarray:
         """Copy records that are still there, by default the newest; what was overwritten meanwhile is left out."""

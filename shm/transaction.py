@@ -26,11 +26,13 @@ from shm.segment import Segment
 COUNT, PAIRS = 0, 16
 #: Pairs that one transaction can hold.
 PAIRS_MAX = 512
+#: commit() of more pairs than that.
+OVERFLOW = -1
 WORD_COUNT = PAIRS + 2 * PAIRS_MAX
 
 
 class Transaction(NamedTuple):
-    """The log of one writer; `local` is private to its process and counts the pairs staged."""
+    """The log of one writer; `local` is private to its process: pairs staged, pairs that did not fit."""
 
     memory: np.ndarray
     log: np.ndarray
@@ -59,10 +61,12 @@ def stage(transaction, index, value):
             log[at + 1] = value
             return
         at += 2
-    # More pairs than the log holds would be a defect of the stage: keep the count, so that commit refuses loudly.
-    if count < PAIRS_MAX:
-        log[at] = index
-        log[at + 1] = value
+    # Stages look at `space` first. A stage that does not loses nothing that is already staged, and commit tells.
+    if count == PAIRS_MAX:
+        transaction.local[1] += 1
+        return
+    log[at] = index
+    log[at + 1] = value
     transaction.local[0] = count + 1
 
 
@@ -88,10 +92,11 @@ def commit(transaction):
     """Make everything staged visible at once.
 
     Returns:
-        How many words changed.
+        How many words changed, or OVERFLOW where more was staged than fits: then nothing changed, and the stage must stop.
     """
     count = transaction.local[0]
-    assert count <= PAIRS_MAX, "a stage must commit before its log is full"
+    if transaction.local[1] > 0:
+        return OVERFLOW
     if count > 0:
         # Release: pairs with the acquire in redo. From here on the transaction has happened.
         store_release(transaction.log, COUNT, count)

@@ -1,0 +1,167 @@
+"""THE table: which ring, who writes it, who reads it, what happens when it is full; and all else an instance file holds.
+
+    feed --> ingest ==ticks==> risk ==orders==> execution --> venue
+                       :        ^ ^                  |
+    strategy ==requests+========+ +=====reports======+
+                       :...lossy...> sidecar <==orders, reports, events
+"""
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK, TICK_REASONS
+from pipeline.tables import MARK, ORDER_STATE, POSITION, STOP, VENUE_FILL, VENUE_ORDER
+from shm import counters, heartbeat, histogram, ring, rows, transaction
+from shm.layout import Region
+from shm.ring import GATING, LOSSY
+from shm.segment import Segment
+
+WORKERS = ("ingest", "risk", "execution", "sidecar")
+STRATEGIES_MAX = 8
+#: A ring fuller than this refuses entries: the rest is kept for exits (per mille).
+ENTRY_ROOM_PER_MILLE = 900
+
+
+class Sizes(NamedTuple):
+    """What the configuration decides about an instance file."""
+
+    instruments: int
+    strategies: int
+    ticks: int
+    requests: int
+    orders: int
+    reports: int
+    events: int
+    stops: int
+    working_orders: int
+    venue_orders: int
+
+
+class RingRow(NamedTuple):
+    """One ring of the topology."""
+
+    name: str
+    writer: str
+    dtype: np.dtype
+    readers: tuple[tuple[str, int], ...]  #: (worker, mode); a reader's index is its place here
+    when_full: str
+
+
+def strategy_names(count: int) -> tuple[str, ...]:
+    """Return the names of the strategies' slots."""
+    return tuple(f"strategy{slot}" for slot in range(count))
+
+
+def ring_rows(strategies: int) -> tuple[RingRow, ...]:
+    """Return every ring of an instance with this many strategy slots."""
+    names = strategy_names(strategies)
+    watching = tuple((name, LOSSY) for name in names)
+    gate = "entries are refused at 90%; the rest is kept for exits"
+    return (
+        RingRow("ticks", "ingest", TICK, (("risk", GATING), ("execution", GATING), ("sidecar", LOSSY), *watching),
+                "a live feed conflates, counted; a recording waits"),
+        *(RingRow(f"requests.{name}", name, REQUEST, (("risk", GATING),), "the client's call says so at once") for name in names),
+        RingRow("orders", "risk", ORDER, (("execution", GATING), ("sidecar", GATING)), gate),
+        RingRow("reports", "execution", REPORT, (("risk", GATING), ("sidecar", GATING), *watching),
+                "execution takes no new orders"),
+        RingRow("events", "risk", EVENT, (("sidecar", GATING), *watching), gate),
+    )  # fmt: skip
+
+
+#: Capacity of a ring: the field of Sizes.
+def capacity_of(name: str, sizes: Sizes) -> int:
+    """Return a ring's capacity in records."""
+    return int(getattr(sizes, name.partition(".")[0]))
+
+
+# Counters by writer. A worker's module names each by its place here.
+INGEST_COUNTERS = ("received", *TICK_REASONS, "conflated", "timers", "ring_full", "feed_ended")
+RISK_COUNTERS = (
+    "ticks", "requests", "reports", "entries_submitted", "exits_submitted", "refused", "fills", "stops_armed",
+    "stops_triggered", "stops_ended", "static_triggered", "trailing_triggered", "no_stop_slot", "stalled", "redone",
+    "stops_static_armed", "stops_trailing_armed", "exits_owed", "bad_reports",
+)  # fmt: skip
+EXECUTION_COUNTERS = (
+    "orders", "accepted", "filled", "rejected", "fills", "duplicates", "resent", "adopted", "stalled", "redone",
+    "venue_orders", "venue_fills", "venue_duplicates", "venue_rejected",
+)  # fmt: skip
+SIDECAR_COUNTERS = (
+    "ticks_stored", "ticks_missed", "orders_stored", "reports_stored", "events_stored", "flushes", "flush_errors", "scrapes",
+)
+COUNTERS = {"ingest": INGEST_COUNTERS, "risk": RISK_COUNTERS, "execution": EXECUTION_COUNTERS, "sidecar": SIDECAR_COUNTERS}
+#: Refused requests by reason (messages.REJECT_REASONS), written by risk; rejected orders by reason, written by execution.
+REASON_BANKS = ("refused", "rejected")
+REASON_COUNT = 16
+
+HISTOGRAMS = ("ingest_to_risk", "risk_to_execution", "tick_to_order", "request_to_order", "execution_to_risk")
+
+# Words that risk keeps in place: monotone, or set again by the same input.
+RISK_NOW_NS, RISK_NEXT_STOP, RISK_NEXT_EVENT = 0, 1, 2
+# Words that ingest keeps: how much of the feed is consumed, and the pairing of event time with our clock.
+FEED_POSITION, ANCHOR_NS, ANCHOR_EVENT_NS, FEED_LAST_EVENT_NS = 0, 1, 2, 3
+# Words of the paper venue.
+VENUE_ORDERS, VENUE_FILLS, VENUE_NOW_NS = 0, 1, 2
+# Words of execution: how many of the venue's fills are reported.
+FILLS_REPORTED = 0
+# Words of the supervisor: may entries leave; has the feed ended; anchors of the clocks.
+ENTRIES_ALLOWED, STARTED_NS, STARTED_UTC_NS, RESTARTS = 0, 1, 2, 8
+STATE_WORDS = 32
+
+
+def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
+    """Return every region of an instance file, in order."""
+    words = np.dtype(np.int64)
+    result: list[Region] = []
+    for row in ring_rows(sizes.strategies):
+        result += ring.regions(row.name, row.dtype, capacity_of(row.name, sizes))
+    for worker in (*WORKERS, *strategy_names(sizes.strategies), "supervisor"):
+        result.append(heartbeat.region(worker))
+    result += [transaction.region(owner) for owner in ("ingest", "risk", "execution", "venue")]
+    result += [counters.region(worker, len(names)) for worker, names in COUNTERS.items()]
+    result += [counters.region(bank, REASON_COUNT) for bank in REASON_BANKS]
+    result += [histogram.region(name) for name in HISTOGRAMS]
+    result += [Region(f"{owner}.state", words, STATE_WORDS) for owner in ("ingest", "risk", "execution", "venue", "supervisor")]
+    result += rows.regions("positions", POSITION, sizes.strategies * sizes.instruments)
+    result += rows.regions("stops", STOP, sizes.stops)
+    result += [Region("marks", MARK, sizes.instruments), Region("extremes", words, sizes.stops)]
+    result += rows.regions("order_states", ORDER_STATE, sizes.working_orders)
+    result += rows.regions("venue.orders", VENUE_ORDER, sizes.venue_orders)
+    result.append(Region("venue.fills", VENUE_FILL, sizes.venue_orders))
+    result += [Region("venue.touch", words, 4 * sizes.instruments), Region("about", np.dtype(np.uint8), blob_bytes)]
+    return result
+
+
+def set_up(segment: Segment, sizes: Sizes, parking: dict[str, bool]) -> None:
+    """Declare every ring's readers in a new or taken-over instance, before any worker runs.
+
+    Args:
+        segment: The instance.
+        sizes: What it was made with.
+        parking: For each worker, whether it may park and so wants its bell rung.
+    """
+    for row in ring_rows(sizes.strategies):
+        made = ring.open_ring(segment, row.name, row.dtype)
+        for index, (worker, mode) in enumerate(row.readers):
+            bell = segment.base(f"{worker}.heartbeat") + heartbeat.BELL if parking.get(worker) else ring.NO_BELL
+            ring.set_reader(made, index, mode, bell)
+
+
+def reader_index(ring_name: str, worker: str, strategies: int) -> int:
+    """Return which reading end of a ring belongs to a worker."""
+    row = next(row for row in ring_rows(strategies) if row.name == ring_name)
+    return [name for name, _ in row.readers].index(worker)
+
+
+def write_about(segment: Segment, about: dict) -> None:
+    """Store what attaching processes must know (sizes, instruments, settings) as JSON."""
+    data = json.dumps(about).encode()
+    blob = segment.array("about", np.uint8)
+    blob[:] = 0
+    blob[: len(data)] = np.frombuffer(data, np.uint8)
+
+
+def read_about(segment: Segment) -> dict:
+    """Return what `write_about` stored."""
+    return json.loads(segment.array("about", np.uint8).tobytes().rstrip(b"\0"))
