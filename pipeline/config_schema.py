@@ -1,7 +1,7 @@
-"""Every setting of trading, and the whole of config.toml: type, rule and default of each key, and what the pipeline reads of it.
+"""Every setting of trading, and the whole of config.toml: each key's type, rule and default, and its value in whole units.
 
 config.toml explains the keys; a test keeps the two equal, key for key and default for default. Percentages and seconds are
-exact decimals, and what is read of them are integers: parts per million and nanoseconds. Risk limits have no default on purpose.
+exact decimals here, and are read as integers: parts per million and nanoseconds. Risk limits have no default on purpose.
 """
 
 from decimal import Decimal
