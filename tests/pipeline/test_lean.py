@@ -103,7 +103,7 @@ def test_lean_real_slices_equal_slow_decoder(tmp_path: Path, data_folder: Path, 
     start = random.Random(20131009).randrange(len(quotes) - SLICE_ROWS)
     for at in (0, start):
         some_quotes, some_trades = window(quotes, trades, at)
-        for exchange in (None, "P"):
+        for exchange in (None, some_quotes[-1].split(",")[5]):
             day = decode(tmp_path, some_quotes, some_trades, exchange)
             assert slow_day(some_quotes, some_trades, exchange=exchange).tobytes() == day.ticks.tobytes()
 
@@ -221,6 +221,13 @@ def test_lean_block_and_line_ends_do_not_matter(
     assert expected == lean.decode_day(DAY, tmp_path / "cut.zip").ticks.tobytes()
     with pytest.raises(RecordingError, match=f"line {3 if end == chr(10) * 2 else 2}[)]"):
         decode(tmp_path, [Q1, "what?", Q2], [], end=end)
+
+
+def test_lean_millisecond_beyond_the_day_is_a_wrong_row(tmp_path: Path) -> None:
+    """The last millisecond of a day is one, the first of the next is not."""
+    assert 1 == len(decode(tmp_path, [], ["86399999,480050,143,D,1,0"]).ticks)
+    with pytest.raises(RecordingError, match=r"wrong row '86400000,.*line 2\)"):
+        decode(tmp_path, [], ["86399999,480050,143,D,1,0", "86400000,480050,143,D,1,0"])
 
 
 def slow_verdict(line: str) -> bool:

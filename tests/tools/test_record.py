@@ -22,6 +22,7 @@ TRADES = ["34200500,480050,143,D,20000020,0", "34200000,480000,1,D,1,1"]
 FRAMES = [
     '2000 {"data":{"e":"bookTicker","u":5,"s":"BTCUSDT","b":"61800.20","B":"2.507","a":"61800.30","A":"2.510","E":1001}}',
     '3000 {"data":{"e":"trade","E":1000,"s":"BTCUSDT","t":7,"p":"61800.30","q":"0.006","X":"MARKET","m":false}}',
+    '3500 {"data":{"e":"trade","E":1000,"s":"BTCUSDT","t":8,"p":"61800.30","q":"0.001","X":"MARKET","m":true}}',
     '4000 {"data":{"e":"depthUpdate","E":1000,"s":"BTCUSDT"}}',
 ]
 LEAN = ["import", "lean", "--symbol", "AIG", "--date", "2013-10-09"]
@@ -89,11 +90,11 @@ def test_record_info_tells_lean_facts(files: Path, capsys: pytest.CaptureFixture
 
 
 def test_record_info_tells_binance_facts(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Event-time inversions and skipped frames are told; given steps are used."""
+    """Event-time inversions (equal times are none) and skipped frames are told; given steps are used."""
     out = str(files / "out")
     assert 0 == record.main(["import", "binance", str(files / "f.gz"), "--tick-size", "0.10", out])
     found = described(capsys, files / "out")
-    assert (2, 1, {"depthUpdate": 1}) == (found["tick_count"], found["event_time_inversions"], found["left_out"])
+    assert (3, 1, {"depthUpdate": 1}) == (found["tick_count"], found["event_time_inversions"], found["left_out"])
     assert ("0.10", "0.001") == (found["symbols"][0]["tick_size"], found["symbols"][0]["lot_size"])
     assert ("61800.20", "61800.30") == (found["symbols"][0]["price_min"], found["symbols"][0]["price_max"])
 
