@@ -35,6 +35,8 @@ CHUNK_TICKS = 65_536
 REPORT_LINES = 4_096
 #: Above this share of malformed lines a file is taken to be something else.
 MALFORMED_PERCENT_MAX = 1
+#: Words that stand where a price should, and are none.
+NO_NUMBERS = ("nan", "inf", "infinity")
 SETTLEMENT_SUFFIXES = ("USDT", "USDC", "FDUSD", "BUSD")
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX // NS_PER_MS)]
@@ -159,7 +161,7 @@ def step_counter(step: Decimal) -> Callable[[str], int]:
 
     @lru_cache(maxsize=1 << 16)
     def count_steps(text: str) -> int:
-        if text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        if text.lower().lstrip("+-") in NO_NUMBERS:
             return NON_FINITE
         value, value_decimals = split_decimal(text)
         count, rest = divmod(value * 10**decimals, units * 10**value_decimals)
@@ -315,14 +317,20 @@ def _widen(seen: dict[str, list[tuple[int, int]]], message: BookTicker | Trade) 
 
 
 def _widest(known: tuple[int, int], texts: tuple[str, ...]) -> tuple[int, int]:
+    value_max, decimals_max = known
     for text in texts:
-        if text.lower().lstrip("+-") not in ("nan", "inf", "infinity"):
-            value, decimals = _split_cached(text)
-            known = max(known[0], value // 10**decimals), max(known[1], decimals)
-    return known
+        value, decimals = _extent(text)
+        value_max, decimals_max = max(value_max, value), max(decimals_max, decimals)
+    return value_max, decimals_max
 
 
-_split_cached = lru_cache(maxsize=1 << 16)(split_decimal)
+@lru_cache(maxsize=1 << 16)
+def _extent(text: str) -> tuple[int, int]:
+    """Return a decimal's whole part and its count of decimals; a word that stands for no number has neither."""
+    if text.lower().lstrip("+-") in NO_NUMBERS:
+        return 0, 0
+    value, decimals = split_decimal(text)
+    return value // 10**decimals, decimals
 
 
 def _instrument(
