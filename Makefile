@@ -20,17 +20,17 @@ test: test-jitless test-processes test-bounds
 # The kernels as plain Python: what coverage can count, and what crash-point tests can stop between two stores.
 test-jitless: setup
 	@echo "== tests, mode 1 of 3: kernels as plain Python, with coverage"
-	@NUMBA_DISABLE_JIT=1 $(VENV_PYTHON) -m pytest -m jitless --cov $(TESTS)
+	@NUMBA_DISABLE_JIT=1 $(VENV_PYTHON) -m pytest $(TESTS) -m jitless --cov
 
 # The kernels as they trade, in processes of their own.
 test-processes: setup
 	@echo "== tests, mode 2 of 3: real processes"
-	@$(VENV_PYTHON) -m pytest -m processes $(TESTS)
+	@$(VENV_PYTHON) -m pytest $(TESTS) -m processes
 
 # Everything but those two modes' own, compiled, where a read past the end of an array fails the test. The longest, and last.
 test-bounds: setup
 	@echo "== tests, mode 3 of 3: compiled kernels, bounds checked"
-	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest -m "not processes" $(TESTS)
+	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "not processes"
 
 setup:
 	@PYTHON="$(PYTHON)" tools/setup.sh

@@ -24,8 +24,10 @@ UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 
 #: Kernel files by name (DESIGN section 2); what they import from their own stage is held to the same rule.
 KERNEL_FILES = {"stops", "atr", "positions", "checks", "breaker", "hygiene", "orders", "paper", "step"}
+# tables and topology are messages' like: dtypes, numbers and names, and no more.
 KERNEL_MAY_IMPORT = (
-    "numpy", "numba", "shm", "pipeline.messages", "typing", "math", "collections", "dataclasses", "enum", "__future__",
+    "numpy", "numba", "shm", "pipeline.messages", "pipeline.tables", "pipeline.topology",
+    "typing", "math", "collections", "dataclasses", "enum", "__future__",
 )  # fmt: skip
 SHM_MAY_IMPORT = {"numpy", "numba", "llvmlite", "shm"} | set(sys.stdlib_module_names)
 #: Who alone may import what: module, folders or files that may, what to do instead.

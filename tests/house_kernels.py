@@ -138,19 +138,18 @@ def check_docstrings(source: Source) -> list[str]:
 
 
 def check_annotations(source: Source) -> list[str]:
-    """Public functions and methods that are no kernels are annotated in full."""
+    """Functions and methods that are no kernels are annotated in full: mypy checks no body of one that is not."""
     if not source.within("shm", "pipeline", "tools", "bench"):
         return []
     by_call = compiled_by_call(source)
     problems = []
     owners: list[ast.Module | ast.ClassDef] = [source.tree]
-    owners += [node for node in public_definitions(source) if isinstance(node, ast.ClassDef)]
+    owners += [node for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef)]
     for owner in owners:
         for node in owner.body:
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            special = node.name.startswith("__") and isinstance(owner, ast.ClassDef)
-            if not (is_public(node.name) or special) or decorators(node) & COMPILED or node.name in by_call:
+            if decorators(node) & COMPILED or node.name in by_call:
                 continue
             missing = _unannotated(node, is_method=isinstance(owner, ast.ClassDef))
             if missing:

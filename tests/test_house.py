@@ -76,6 +76,12 @@ PLANTED = [
     (house_kernels.check_docstrings, "pipeline/client.py", '"A client."\n\n\nclass Client:\n    pass\n', 4),
     (house_kernels.check_annotations, "tools/run.py", "def main(arguments) -> int:\n    return 0\n", 1),
     (house_kernels.check_annotations, "shm/ring.py", "class Ring:\n    def read(self):\n        return 0\n", 2),
+    (
+        house_kernels.check_annotations,
+        "bench/ring.py",
+        "def _hop() -> int:\n    return 0\n\n\ndef _rate(*counts):\n    return 0\n",
+        5,
+    ),
     (check_record_access, "pipeline/risk/stops.py", KERNEL.format("_a(tick)") + "return tick.event_ns\n", 6),
 ]
 
