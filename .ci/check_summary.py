@@ -18,6 +18,7 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 PR_SET_CHILD_SUBREAPER = 36
 WAIT_SECONDS = 180.0
+LINGER_SECONDS = 2.0
 
 
 def summary_problems(summary: dict[str, Any]) -> list[str]:
@@ -49,8 +50,9 @@ def run_and_check(arguments: list[str], instance: str) -> list[str]:
             code = subprocess.run(command, cwd=ROOT, check=False, timeout=WAIT_SECONDS).returncode
         except subprocess.TimeoutExpired:
             code = None
-        left = psutil.Process().children(recursive=True)
-        problems = [f"process {process.pid} outlived the run: {process.name()}" for process in left if process.is_running()]
+        # What only waits to be reaped is reaped here; what is still alive after that has outlived the run.
+        _, left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=LINGER_SECONDS)
+        problems = [f"process {process.pid} outlived the run: {process.name()}" for process in left]
         for process in left:
             process.kill()
         if code != 0:

@@ -13,9 +13,10 @@ say() { printf '%s\n' "$*" >&2; }
 # A name on the path may be a shim that only prints an error, so each candidate has to run.
 supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
 find_python() {
-    for name in ${PYTHON:-} python3.11 python3.12 python3.13 python3.14 python3 python; do
+    for name in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 python}; do
         if "$name" -c "$supported" >/dev/null 2>&1; then
-            command -v "$name"
+            # Not the .venv itself, where it is active: that one is about to be removed.
+            "$name" -c 'import sys; print(sys._base_executable)'
             return 0
         fi
     done
@@ -28,16 +29,22 @@ wanted() {
     cksum tools/setup.sh
 }
 
-if [ -f "$stamp" ] && [ "$(wanted)" = "$(cat "$stamp")" ] && .venv/bin/python -c "$supported" >/dev/null 2>&1; then
+# Naming another Python than the one in .venv makes it anew.
+same_python() {
+    [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -V 2>&1)" = "$(.venv/bin/python -V 2>&1)" ]
+}
+
+if [ -f "$stamp" ] && same_python && [ "$(wanted)" = "$(cat "$stamp")" ] && .venv/bin/python -c "$supported" >/dev/null 2>&1; then
     exit 0
 fi
 
 if ! python=$(find_python); then
-    say "error: no Python 3.11 to 3.14 found (python3.11, python3.12, python3.13, python3.14, python3): install one, or name it: make PYTHON=/path/to/python3.11"
+    tried=${PYTHON:-python3.11, python3.12, python3.13, python3.14, python3}
+    say "error: no Python 3.11 to 3.14 found ($tried): install one, or name it: make setup PYTHON=/path/to/python3.11"
     exit 2
 fi
 if ! "$python" -c 'import venv' >/dev/null 2>&1; then
-    say "error: $python has no venv module: install the package python3-venv, or name another: make PYTHON=/path/to/python3.11"
+    say "error: $python has no venv module: install the package python3-venv, or name another: make setup PYTHON=/path/to/python3.11"
     exit 2
 fi
 
@@ -46,7 +53,7 @@ rm -rf .venv
 mkdir .venv
 fail() {
     say "error: setting up .venv failed ($1); the last lines of its log:"
-    tail -n 15 "$log" | sed 's/^/    /' >&2
+    grep -v '^ *WARNING' "$log" | tail -n 8 | sed 's/^/    /' >&2
     say "mend what they name, then run make setup again"
     rm -rf .venv
     exit 2
@@ -61,7 +68,7 @@ elif "$python" -m pip --python "$python" --version >/dev/null 2>&1; then
     set -- "$python" -m pip --python .venv/bin/python
 else
     rm -rf .venv
-    say "error: $python has neither ensurepip nor pip: install the package python3-venv, or name another: make PYTHON=/path/to/python3.11"
+    say "error: $python has neither ensurepip nor pip: install the package python3-venv, or name another: make setup PYTHON=/path/to/python3.11"
     exit 2
 fi
 "$@" --disable-pip-version-check --no-input install --require-hashes --only-binary=:all: -r requirements.lock \
