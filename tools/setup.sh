@@ -48,7 +48,7 @@ if ! "$python" -c 'import venv' >/dev/null 2>&1; then
     exit 2
 fi
 
-say "setting up .venv (first time only, under a minute) with $("$python" -V 2>&1) ..."
+say "setting up .venv (only when missing or outdated, about a minute) with $("$python" -V 2>&1) ..."
 rm -rf .venv
 mkdir .venv
 fail() {
