@@ -9,8 +9,19 @@ from tests.house import Source
 
 ARGUMENT_LIMIT = 7
 #: What numba compiles, by decorator: these functions carry no annotations.
-COMPILED = {"njit", "jit", "intrinsic", "overload", "overload_method", "register_jitable", "vectorize", "cfunc", "stencil"}
-NJIT = {"njit", "jit"}
+COMPILED = {
+    "njit",
+    "njit_inner",
+    "jit",
+    "intrinsic",
+    "overload",
+    "overload_method",
+    "register_jitable",
+    "vectorize",
+    "cfunc",
+    "stencil",
+}
+NJIT = {"njit", "jit", "njit_inner"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

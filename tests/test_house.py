@@ -70,6 +70,7 @@ PLANTED = [
     (house_kernels.check_kernel_bodies, "shm/ring.py", KERNEL.format("_a(b)") + "try: b()\n    finally: b()\n", 6),
     (house_kernels.check_kernel_bodies, "shm/ring.py", KERNEL.format("claim(b)") + "return b\n", 5),
     (house_kernels.check_kernel_bodies, "shm/ring.py", "def _a(b):\n    raise ValueError\n\n\na = njit(_a)\n", 2),
+    (house_kernels.check_kernel_bodies, "shm/ring.py", "@njit_inner\ndef _a(b):\n    raise ValueError\n", 3),
     (house_kernels.check_njit_origin, "shm/ring.py", "from numba import njit\n", 1),
     (house_kernels.check_njit_origin, "bench/ring.py", "import numba\n\nhop = numba.njit(len)\n", 3),
     (house_kernels.check_docstrings, "shm/ring.py", "a = 1\n", 1),
