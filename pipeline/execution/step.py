@@ -75,7 +75,7 @@ def report_fills(state):
     return number - first
 
 
-@njit_inner
+@njit
 def has_input(state):
     """Tell whether anything waits. For the last look before parking."""
     if load_acquire(state.orders.ring.words, PUBLISHED) > state.orders.local[AT]:
