@@ -174,6 +174,15 @@ def test_copy_lossy_while_a_batch_is_written_returns_none_of_its_slots(segment: 
     assert CAPACITY == missed(reader) + len(seqs)
 
 
+def test_copy_lossy_that_loses_a_single_record_counts_it(segment: Segment) -> None:
+    """A batch in the making reaches just one record that was still to be read."""
+    producer, (reader,) = open_ends(segment, LOSSY)
+    produce(producer, CAPACITY)
+    assert [0, 1, 2, 3, 4] == take_lossy(reader, 5)
+    ring.claim(producer, 6)
+    assert ([6, 7], 1) == (take_lossy(reader), missed(reader))
+
+
 def test_ring_view_counts_what_is_there_and_who_is_behind(segment: Segment) -> None:
     """People see capacity, published, and each reader's depth."""
     producer, (reader, _) = open_ends(segment, GATING, LOSSY)

@@ -1,9 +1,12 @@
 """Waiting: which strategy, when to park, and the flag that makes producers ring."""
 
+import numba
 import numpy as np
 import pytest
 
 from shm import heartbeat, ring, wait
+from shm.atomics import load_acquire
+from shm.jit import JIT_ENABLED, njit
 from shm.segment import Segment
 from shm.wait import PARK, SPIN, SPIN_TURNS, YIELD, Strategy, choose
 from tests.shm.conftest import MakeSegment
@@ -83,6 +86,24 @@ def test_park_ends_by_a_ring_or_by_its_timeout_with_the_flag_down(flag: int) -> 
     waiter.memory[waiter.bell] = flag
     wait.park(waiter, HOUR_NS)
     assert 0 == waiter.memory[waiter.bell]
+
+
+@njit
+def look_after_prepare(waiter, words):
+    """Raise the flag and look at an input, as every worker does before it parks."""
+    wait.prepare(waiter)
+    return load_acquire(words, 0)
+
+
+@pytest.mark.skipif(not JIT_ENABLED, reason="there is no generated code with the JIT off")
+def test_prepare_compiled_keeps_a_full_fence_between_the_flag_and_the_look() -> None:
+    """Without it both sides may miss each other, seldom enough to pass any stress test."""
+    kernel = numba.njit(look_after_prepare.py_func)
+    kernel(waiter_of(PARK), np.zeros(1, np.int64))
+    llvm_code = next(iter(kernel.inspect_llvm().values()))
+    flag = llvm_code.index("store atomic i64 1, ptr")
+    fence = llvm_code.index("fence seq_cst", flag)
+    assert llvm_code.index("load atomic i64, ptr", flag) > fence
 
 
 @pytest.fixture
