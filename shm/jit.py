@@ -1,4 +1,4 @@
-"""The one `njit` of the project: numba's, with the options that every kernel here needs.
+"""The `njit` of the project: numba's, with the options that every kernel here needs.
 
 `nogil` so that a kernel starves no other thread, `cache` so that only the first start compiles, `error_model="numpy"` so
 that no division carries a hidden exception. The cache folder is keyed by a hash of all kernel sources: numba checks only
@@ -38,10 +38,17 @@ def _use_cache_folder() -> None:
     """Point numba at the folder, mode 0700: what lies there is unpickled, so nobody else may write it."""
     folder = cache_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    numba.config.CACHE_DIR = str(folder)
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]  # numba's configuration is dynamic
 
 
 _use_cache_folder()
 
-njit = numba.njit(nogil=True, cache=True, error_model="numpy")
-JIT_ENABLED = not numba.config.DISABLE_JIT
+_OPTIONS: dict[str, object] = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+#: For kernels that Python calls. `_nrt=False`: kernels only borrow arrays, so numba need not count references to them, which
+#: costs compile time and run time for every array of a stage's state.
+njit = numba.njit(**_OPTIONS, _nrt=False, no_cfunc_wrapper=True)
+#: For kernels that only kernels call: without the wrapper that would unpack their arguments from Python, most of which is
+#: the compile time of a small kernel with a large state.
+njit_inner = numba.njit(**_OPTIONS, _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True)
+JIT_ENABLED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]  # numba's configuration is dynamic
