@@ -94,12 +94,18 @@ def plan(config: Config, symbols: Sequence[str] = ()) -> Launch:
     Raises:
         UserError: a recording, symbol, port, database or cache folder that will not do.
     """
-    _check_writable(cache_folder(), "the cache of compiled kernels", "make it writable, or set XDG_CACHE_HOME to another folder")
+    _check_writable(
+        cache_folder(), "the cache of compiled kernels", "make it writable, or set XDG_CACHE_HOME to another folder"
+    )
     instruments = _instruments(config, symbols)
     if config.sidecar.enabled:
         config = with_overrides(config, {"sidecar.metrics_port": _port(config)})
-        _check_writable(Path(config.sidecar.database).absolute().parent, "the folder of the database", "choose another --db FILE")
-    _check_writable(LOG_FOLDER.absolute() / config.instance.name, "the folder of the logs", "start in a folder that you may write")
+        _check_writable(
+            Path(config.sidecar.database).absolute().parent, "the folder of the database", "choose another --db FILE"
+        )
+    _check_writable(
+        LOG_FOLDER.absolute() / config.instance.name, "the folder of the logs", "start in a folder that you may write"
+    )
     strategies = {"strategy0": DEMO_MODULE} if config.strategies.demo.enabled else {}
     seats, notes = place(config, list(strategies), cores_at_hand())
     rings, tables = config.rings, config.tables

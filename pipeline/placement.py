@@ -70,7 +70,9 @@ def place(config: Config, strategies: Sequence[str], cores: Sequence[int]) -> tu
             chosen[name] = core if core in cores else ANY_CORE
     workers = [name for name in WORKERS if name != "sidecar" or config.sidecar.enabled]
     if len(set(cores)) < len(workers):
-        notes.append(f"{len(workers)} workers share {_count(len(set(cores)))}: latency is that of the scheduler, not of the code")
+        notes.append(
+            f"{len(workers)} workers share {_count(len(set(cores)))}: latency is that of the scheduler, not of the code"
+        )
     return {name: _seat(name, chosen, config) for name in (*workers, *strategies)}, notes
 
 

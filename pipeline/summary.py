@@ -156,5 +156,3 @@ def _worker(view: View, name: str) -> dict[str, Any]:
         "cpu_seconds": round(worker.cpu_ns / 1e9, 3),
         "state": worker.state.name.lower(),
     }
-
-

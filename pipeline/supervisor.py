@@ -34,6 +34,8 @@ from shm.segment import Segment
 
 #: How long the supervisor sleeps at most before it looks at the heartbeats, in seconds.
 TURN_S = 0.05
+#: The same while a process is being restarted.
+AWAY_TURN_S = 0.005
 #: Time for all workers to be READY, in seconds; on a machine under load imports alone take many.
 READY_S = 90.0
 #: A pause of our own (a suspended machine, a stopped supervisor) must not look like a hang of all the others.
@@ -164,7 +166,8 @@ class Supervisor:
 
     def turn(self, timeout_s: float = TURN_S) -> None:
         """Wait a little for exits, then restart what died, kill what hangs, and beat."""
-        for name in self._look(timeout_s):
+        is_away = any(watched.died_ns for watched in self.watched.values())
+        for name in self._look(min(timeout_s, AWAY_TURN_S) if is_away else timeout_s):
             self._on_exit(name)
         now_ns = time.monotonic_ns()
         observed_ns = min(now_ns - self._observed_ns, OBSERVED_NS_MAX)
@@ -336,4 +339,3 @@ class Supervisor:
 
     def _words(self, name: str) -> np.ndarray:
         return self.segment.array(f"{name}.heartbeat")
-

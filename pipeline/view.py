@@ -7,8 +7,7 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.instruments import Instruments
-from pipeline.messages import EVENT, FREE, REJECT_REASONS
-from pipeline.risk.levels import level_at
+from pipeline.messages import EVENT, LONG, REJECT_REASONS, STATIC, TRAILING
 from pipeline.tables import MARK, POSITION, STOP, VENUE_FILL, VENUE_ORDER
 from shm import counters, heartbeat, histogram, rows
 from shm.heartbeat import State
@@ -17,6 +16,7 @@ from shm.segment import Segment
 
 #: How often a row that changes while it is copied is looked at again.
 ATTEMPTS = 100
+PPM = 1_000_000
 
 
 class RingDepth(NamedTuple):
@@ -52,7 +52,8 @@ class View:
         self.instruments = Instruments.from_json(self.about["instruments"])
         self.workers = tuple(self.about["placement"])
         self._supervisor = segment.array("supervisor.state")
-        self._rings = [(row, RingView(open_ring(segment, row.name, row.dtype))) for row in topology.ring_rows(self.sizes.strategies)]
+        table = topology.ring_rows(self.sizes.strategies)
+        self._rings = [(row, RingView(open_ring(segment, row.name, row.dtype))) for row in table]
         self.events = RingView(open_ring(segment, "events", EVENT))
 
     @property
@@ -115,16 +116,18 @@ class View:
         return self.rows("stops", STOP)
 
     def stop_levels(self, stops: np.ndarray) -> np.ndarray:
-        """Return the level of each stop as it is now, in ticks.
+        """Return the level of each stop as it is now, in ticks, by the formulas of `risk.levels`; shape (stops,), int64.
 
         Args:
             stops: What `stops` returned.
         """
-        extremes = self.segment.array("extremes")
-        levels = np.zeros(len(stops), np.int64)
-        for slot in np.flatnonzero(stops["state"] != FREE):
-            levels[slot] = level_at(stops[slot], int(extremes[slot]))
-        return levels
+        extremes = self.segment.array("extremes").copy()
+        entries, ppm, is_long = stops["entry_ticks"], stops["percent_ppm"], stops["side"] == LONG
+        given = (stops["kind"] == STATIC) & (stops["level_ticks"] > 0)
+        first = np.where(given, stops["level_ticks"], _percent_levels(is_long, entries, ppm))
+        trailed = _percent_levels(is_long, extremes, ppm)
+        tighter = np.where(is_long, np.maximum(first, trailed), np.minimum(first, trailed))
+        return np.where((stops["kind"] == TRAILING) & (extremes != 0), tighter, first)
 
     def marks(self) -> np.ndarray:
         """Return a copy of the marks, one MARK for each instrument."""
@@ -147,8 +150,11 @@ class View:
         return self.instruments.money(instrument, tick_lots)
 
 
+def _percent_levels(is_long: np.ndarray, prices: np.ndarray, ppm: np.ndarray) -> np.ndarray:
+    return np.where(is_long, prices * (PPM - ppm) // PPM, -(-prices * (PPM + ppm) // PPM))
+
+
 def restart_word(name: str) -> int:
     """Return where the supervisor counts the restarts of a process."""
     names = (*topology.WORKERS, *topology.strategy_names(topology.STRATEGIES_MAX))
     return topology.RESTARTS + names.index(name)
-

@@ -101,6 +101,7 @@ def settings(arguments: argparse.Namespace) -> tuple[Config, tuple[str, ...]]:
 
 def catch_signals(session: "Session") -> None:
     """Turn Ctrl-C, SIGTERM and a closed terminal into an ordered stop."""
+
     def stop(number: int, _frame: object) -> None:
         session.supervisor.stop_signals += 1
         session.supervisor.stop_signal_name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

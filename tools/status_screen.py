@@ -125,7 +125,9 @@ class StatusScreen:
 
     def _head(self) -> RenderableType:
         seconds = int(time.monotonic() - self._since)
-        allowed = Text(" entries allowed ", "black on green") if self._view.entries_allowed else Text(" ENTRIES BLOCKED ", "white on red")
+        allowed = Text(" entries allowed ", "black on green")
+        if not self._view.entries_allowed:
+            allowed = Text(" ENTRIES BLOCKED ", "white on red")
         grid = Table.grid(expand=True)
         grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         grid.add_column(justify="right", no_wrap=True)
@@ -134,7 +136,7 @@ class StatusScreen:
         return grid
 
     def _processes(self) -> RenderableType:
-        table = _table("process", ("pid", "right"), ("core", "right"), "wait", ("cpu", "right"), ("starts", "right"), ("beat", "right"))
+        table = _table("process", ">pid", ">core", "wait", ">cpu", ">starts", ">beat")
         table.columns[0].min_width = 19
         now_ns = time.monotonic_ns()
         for name in self._view.workers:
@@ -170,7 +172,7 @@ class StatusScreen:
         return _panel(grid, "flow")
 
     def _latency(self) -> RenderableType:
-        table = _table("", ("p50", "right"), ("p99", "right"), ("max", "right"))
+        table = _table("", ">p50", ">p99", ">max")
         latency = self._view.latency_ns()
         for name, text in HOPS.items():
             hop = latency[name]
@@ -195,7 +197,7 @@ class StatusScreen:
         return _panel(grid, "rings: behind")
 
     def _positions(self) -> RenderableType:
-        table = _table("position", ("quantity", "right"), ("entry", "right"), ("price", "right"), ("stop", "right"), ("P&L", "right"))
+        table = _table("position", ">quantity", ">entry", ">price", ">stop", ">P&L")
         shown = list(self._position_rows())
         for row in shown[:POSITIONS_SHOWN]:
             table.add_row(*row)
@@ -230,8 +232,8 @@ class StatusScreen:
             yield name, quantity_text, entry, instruments.price_text(index, price), stop, money
 
     def _happened(self) -> RenderableType:
-        newest = list(self._lines)[-5:]
-        return _panel(Text("\n", no_wrap=True, overflow="ellipsis").join(newest) if newest else Text("nothing yet", "dim"), "last events")
+        newest = list(self._lines)[-5:] or [Text("nothing yet", "dim")]
+        return _panel(Text("\n", no_wrap=True, overflow="ellipsis").join(newest), "last events")
 
     def _foot(self) -> RenderableType:
         parts = [("Ctrl-C", "bold"), " stops in order"]
@@ -240,11 +242,11 @@ class StatusScreen:
         return Text.assemble(" ", *parts, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
 
 
-def _table(*columns: str | tuple[str, str]) -> Table:
+def _table(*columns: str) -> Table:
+    """Return an empty table; a name that begins with ">" is that of a column to be aligned at the right."""
     table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim")
     for column in columns:
-        name, justify = column if isinstance(column, tuple) else (column, "left")
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
     return table
 
 
@@ -256,5 +258,3 @@ def _counts(counts: dict[str, int]) -> Text:
     if not counts:
         return Text("0")
     return Text(f"{sum(counts.values()):,} ({', '.join(f'{name} {count:,}' for name, count in counts.items())})", "yellow")
-
-
