@@ -7,6 +7,7 @@
                      4  beat_ns          monotonic, when it last came back to Python
                      5  wait             the wait strategy it chose
                      6  cpu_ns           processor time used by it and those before it
+                     7  port             where the sidecar serves its metrics
                     16  incarnation      which start of this worker counts   written by the supervisor
                     17  command          RUN, DRAIN or STOP
                     32  bell             1 while the worker is parked        set by the worker, cleared by who wakes it
@@ -25,7 +26,7 @@ from shm.jit import njit
 from shm.layout import Region
 from shm.segment import Segment
 
-PID, START, STATE, PROGRESS, BEAT_NS, WAIT, CPU_NS = range(7)
+PID, START, STATE, PROGRESS, BEAT_NS, WAIT, CPU_NS, PORT = range(8)
 INCARNATION, COMMAND = 16, 17
 BELL = 32
 WORD_COUNT = 48

@@ -151,7 +151,7 @@ def has_room(state):
     return room(state.orders) >= ORDERS_NEEDED and room(state.events) >= EVENTS_NEEDED
 
 
-@njit_inner
+@njit
 def has_input(state):
     """Tell whether anything waits. For the last look before parking."""
     if load_acquire(state.ticks.ring.words, PUBLISHED) > state.ticks.local[AT]:
