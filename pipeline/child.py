@@ -85,7 +85,7 @@ class Child:
         return code
 
     def last_words(self) -> str:
-        """Return the last line that it printed and that says something."""
+        """Return its last error, else the last line that it printed and that says something."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
@@ -93,7 +93,8 @@ class Child:
         except OSError as error:
             return f"its log cannot be read, {error.strerror}"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return (errors or lines or ["it said nothing"])[-1]
 
 
 def die_with_supervisor() -> None:
