@@ -13,7 +13,8 @@ from shm.jit import njit_inner
 NOT_SEEN = -1
 # Words of `counts`.
 YOUNG, FILLED = 0, 1
-_MIX = 0x9E3779B97F4A7C1
+#: A 32-bit odd number near 2**32 / golden ratio: times 31 bits it stays below 2**63.
+_MIX = 0x9E3779B1
 
 
 class OrderIndex(NamedTuple):

@@ -9,7 +9,7 @@ from pipeline.ingest.feeds.simulator import Simulator, SimulatorSettings
 from pipeline.ingest.recordings import open_recording
 from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, LAST_SENT_NS, open_ingest
 from pipeline.ingest.step import CHUNK_EMPTY, run
-from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_POSITION, INGEST_COUNTERS
+from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_POSITION, INGEST_COUNTERS, read_about
 from shm.atomics import monotonic_ns
 from shm.counters import put
 from shm.heartbeat import COMMAND, Command, open_heartbeat
@@ -22,15 +22,17 @@ FEED_ENDED = INGEST_COUNTERS.index("feed_ended")
 BEHIND_NS_MAX = 5_000_000_000
 
 
-def open_feed(config: Config) -> Feed:
+def open_feed(config: Config, symbols: list[str]) -> Feed:
     """Return the configured feed.
 
+    Args:
+        config: Which feed, and how it is made.
+        symbols: Of a recording, the symbols to replay in the order of the instance's instruments.
     Raises:
         RecordingError, ConfigurationError: one line each.
     """
     live = config.feed.speed_factor != float("inf")
     if config.feed.kind == "replay":
-        symbols = [instrument.symbol for instrument in config.instrument_table]
         return Replay(open_recording(config.feed.recording), symbols, live=live)
     simulator = config.feed.simulator
     settings = SimulatorSettings(
@@ -53,7 +55,8 @@ class IngestStage:
     name = "ingest"
 
     def __init__(self, segment: Segment, config: Config, waiter: Waiter) -> None:
-        self.feed = open_feed(config)
+        symbols = [row["symbol"] for row in read_about(segment)["instruments"]]
+        self.feed = open_feed(config, symbols)
         self.state = open_ingest(segment, len(self.feed.instruments), config.feed.speed_factor, self.feed.live)
         self.heartbeat = open_heartbeat(segment, self.name)
         self.waiter = waiter
