@@ -43,5 +43,5 @@ def _use_cache_folder() -> None:
 
 _use_cache_folder()
 
-njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+njit = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 JIT_ENABLED = not numba.config.DISABLE_JIT
