@@ -20,6 +20,11 @@ SEARCH_CHUNK_TICKS = 1 << 18
 NOT_CHOSEN = -1
 
 
+def _words(ticks: np.ndarray) -> np.ndarray:
+    """View ticks as rows of int64 words, shape (n, 8): numpy copies those whole, and records field by field."""
+    return ticks.view(np.int64).reshape(len(ticks), TICK.itemsize // 8)
+
+
 class Replay:
     """A Feed over a recording's mapped ticks. See `feed.Feed` for the meaning of its methods.
 
@@ -71,9 +76,10 @@ class Replay:
         count = min(len(chunk), self.tick_count - self.position)
         span = slice(self.position, self.position + count)
         if self._rows is None:
-            chunk[:count] = self._ticks[span]
+            _words(chunk[:count])[:] = _words(self._ticks[span])
         else:
-            chunk[:count] = self._ticks[self._rows[span]]
+            # Every row is within bounds; "clip" is the mode that writes to the chunk without a buffer between.
+            np.take(_words(self._ticks), self._rows[span], axis=0, out=_words(chunk[:count]), mode="clip")
             chunk["instrument"][:count] = self._renumbered[chunk["instrument"][:count]]
         self.position += count
         return count

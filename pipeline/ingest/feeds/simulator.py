@@ -1,8 +1,8 @@
 """A simulated market: geometric Brownian motion per instrument, quotes and trades, and scenarios laid over it.
 
 The same settings give the same ticks, byte for byte, on every machine and however the stream is cut into chunks: see
-`draws` for how. The path S of an instrument follows dS = S σ dW, stepped from one of its quotes to the next as
-S ← S (1 + σ √Δt z), z standard normal, which has no drift. Volatility is annual; a year is 252 sessions of 6.5 hours, and
+`draws` for how. The path S of an instrument follows dS = S sigma dW, stepped from one of its quotes to the next as
+S ← S (1 + sigma √Δt z), z standard normal, which has no drift. Volatility is annual; a year is 252 sessions of 6.5 hours, and
 the simulated market trades without a pause. What is quoted is S times the scenario's level.
 """
 
@@ -61,7 +61,12 @@ PATH_TICKS_MIN, PATH_TICKS_MAX = 1.0, float(PRICE_TICKS_LIMIT >> 1)
 STEP_MAX = 0.5
 
 SEEK_CHUNK_TICKS = 16_384
+
+# What a setting may be: the sums and products of the kernels stay far from the ends of int64 and float64.
 SEED_LIMIT = 1 << 63
+RATE_MIN, RATE_MAX = 0.001, 1e9
+VOLATILITY_MAX = 1_000.0
+TIME_LIMIT_NS = 1 << 62
 
 
 class MarketState(NamedTuple):
@@ -81,7 +86,7 @@ class MarketLaw(NamedTuple):
     key: int  # of the generator
     start_ns: int  # event time of the stream's start, UTC
     interval_ns: float  # mean time between ticks
-    volatility: np.ndarray  # float64 per instrument: σ per square root of a nanosecond
+    volatility: np.ndarray  # float64 per instrument: sigma per square root of a nanosecond
     spread_min: float  # of the price
     spread_range: float
     scenario: int
@@ -212,8 +217,8 @@ def _checked_volatility(settings: SimulatorSettings, count: int) -> np.ndarray:
     """Return the annual volatility of each instrument (float64), or raise."""
     volatility = np.asarray(settings.volatility, dtype=np.float64)
     _require(volatility.shape in ((), (count,)), f"volatility has shape {volatility.shape}", "simulator", f"give 1 or {count}")
-    valid = bool(np.all(np.isfinite(volatility) & (volatility >= 0.0)))
-    _require(valid, f"volatility {settings.volatility}", "simulator", "give a finite number >= 0")
+    valid = bool(np.all((volatility >= 0.0) & (volatility <= VOLATILITY_MAX)))
+    _require(valid, f"volatility {settings.volatility}", "simulator", "give annual fractions from 0 to 1000")
     return np.broadcast_to(volatility, (count,))
 
 
@@ -241,10 +246,12 @@ def law_of(settings: SimulatorSettings, count: int) -> MarketLaw:
     names = ", ".join(scenarios.SCENARIO_NAMES)
     _require(s.scenario in scenarios.SCENARIO_NAMES, f"unknown scenario {s.scenario!r}", "simulator", f"choose one of {names}")
     _require(0 <= s.seed < SEED_LIMIT, f"seed {s.seed}", "simulator", "give an integer from 0 to 2**63 - 1")
-    _require(0.0 < s.rate <= SECOND_NS, f"rate {s.rate}", "simulator", "give ticks per second above 0, at most 1e9")
+    _require(RATE_MIN <= s.rate <= RATE_MAX, f"rate {s.rate}", "simulator", "give 0.001 to 1e9 ticks per second")
+    _require(0 <= s.start_ns < TIME_LIMIT_NS, f"start time {s.start_ns} ns", "simulator", "give a time from 1970 to 2116")
     spread = f"spread of {s.spread_bps_min} to {s.spread_bps_max} bps"
-    _require(0.0 <= s.spread_bps_min <= s.spread_bps_max <= 1_000.0, spread, "simulator", "give 0 <= min <= max <= 1000")  # noqa: E501
-    _require(s.scenario_start_ns >= 0, f"scenario start {s.scenario_start_ns} ns", "simulator", "give a time >= 0")
+    _require(0.0 <= s.spread_bps_min <= s.spread_bps_max <= 1_000.0, spread, "simulator", "give 0 <= min <= max <= 1000")
+    late = f"scenario start after {s.scenario_start_ns} ns"
+    _require(0 <= s.scenario_start_ns < TIME_LIMIT_NS, late, "simulator", "give a time >= 0 since the start of the stream")
     key = int(derive_key(s.seed))
     return MarketLaw(
         key=key,

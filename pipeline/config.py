@@ -1,0 +1,144 @@
+"""config.toml in, frozen and validated settings out; a wrong file never gets past here.
+
+Every fault of a file is reported at once, one line each: the key's path, the value, the file, and what would do. Command-line
+flags go through `with_overrides`, which holds them to the same rules.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.config_checks import faults
+from pipeline.config_rules import Walk, shown
+from pipeline.config_schema import Config
+from pipeline.errors import ConfigurationError, nearest
+
+__all__ = ["COMMAND_LINE", "DEFAULT_PATH", "Config", "load_config", "parse_config", "with_overrides", "with_symbols"]
+
+DEFAULT_PATH = Path(__file__).resolve().parent.parent / "config.toml"
+COMMAND_LINE = "command line"
+
+_LIMIT_REMEDY = 'write a decimal such as "1000000", or "unlimited" for no limit'
+_LIMIT_MISSING = ("is missing, and a missing limit blocks every order", _LIMIT_REMEDY)
+_MISSING = {
+    "risk": ("is missing, and a missing limit blocks every order", "write [risk] with its three limits"),
+    "risk.max_order_quantity": _LIMIT_MISSING,
+    "risk.max_order_notional": _LIMIT_MISSING,
+    "risk.max_position_notional": _LIMIT_MISSING,
+}
+
+
+def load_config(path: str | os.PathLike[str] | None = None) -> Config:
+    """Read and validate a configuration file.
+
+    Args:
+        path: the file; None for the config.toml beside the sources.
+    Raises:
+        ConfigurationError: the file cannot be read, is no TOML, or has settings that are wrong; every one of them is told.
+    """
+    chosen = DEFAULT_PATH if path is None else Path(path)
+    try:
+        text = chosen.read_bytes().decode("utf-8")
+    except OSError as error:
+        remedy = "give the path of a file such as config.toml"
+        raise ConfigurationError(f"cannot read the configuration: {error.strerror}", str(chosen), remedy) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"byte {error.start} is no UTF-8", str(chosen), "save the file as UTF-8") from None
+    return parse_config(text, str(chosen))
+
+
+def parse_config(text: str, where: str) -> Config:
+    """Validate the text of a configuration file.
+
+    Args:
+        text: TOML.
+        where: name of the file, for messages.
+    Raises:
+        ConfigurationError: as `load_config`.
+    """
+    try:
+        table = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"no TOML: {error}", where, "mend the syntax there") from None
+    except ArithmeticError:
+        raise ConfigurationError("a number has an exponent beyond all reason", where, "write it out") from None
+    except (RecursionError, ValueError) as error:
+        raise ConfigurationError(f"no TOML: {error}", where, "mend the value or the nesting") from None
+    return _build(table, where)
+
+
+def with_overrides(config: Config, overrides: Mapping[str, Any], where: str = COMMAND_LINE) -> Config:
+    """Return a config with some settings replaced, validated as a file is.
+
+    Args:
+        config: a valid config, left as it is.
+        overrides: value by dotted path, such as {"feed.speed": "max"}; None leaves the setting alone (a flag not given).
+        where: what the values came from, for messages: `config` was sound, so a fault lies with them.
+    Raises:
+        ConfigurationError: a path is unknown or a value is wrong, alone or beside the others.
+    """
+    table = msgspec.to_builtins(config, builtin_types=(Decimal,))
+    for path, value in overrides.items():
+        if value is None:
+            continue
+        *sections, key = path.split(".")
+        section = table
+        for name in sections:
+            below = section.setdefault(name, {})
+            if not isinstance(below, dict):
+                raise ConfigurationError(
+                    f"{path} = {shown(value)} is below {name}, which is no section", where, "check the path"
+                )
+            section = below
+        section[key] = value
+    return _build(table, where)
+
+
+def with_symbols(config: Config, symbols: Sequence[str], where: str = COMMAND_LINE) -> Config:
+    """Return a config with only these instruments, in the order given; lists of symbols elsewhere lose the others.
+
+    Args:
+        config: a valid config, left as it is.
+        symbols: at least one, each in [[instruments]].
+        where: what the symbols came from, for messages.
+    Raises:
+        ConfigurationError: one is unknown or named twice, or none is given.
+    """
+    rows = {row.symbol: row for row in config.instruments}
+    unknown = [symbol for symbol in symbols if symbol not in rows]
+    problems = []
+    for symbol in unknown:
+        near = nearest(symbol, rows, 1)
+        remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(rows)}"
+        problems.append(ConfigurationError(f"unknown symbol {shown(symbol)}", where, remedy))
+    if problems:
+        raise ConfigurationError.gather(problems)
+    if not symbols:
+        raise ConfigurationError("no symbol is given", where, f"choose from {', '.join(rows)}")
+    table = msgspec.to_builtins(config, builtin_types=(Decimal,))
+    table["instruments"] = [msgspec.to_builtins(rows[symbol], builtin_types=(Decimal,)) for symbol in symbols]
+    lists = (
+        (table["feed"]["simulator"], "scenario_symbols", "feed.simulator.scenario_symbols"),
+        (table["strategies"]["demo"], "symbols", "strategies.demo.symbols"),
+    )
+    for section, key, path in lists:
+        kept = [symbol for symbol in section[key] if symbol in symbols]
+        if section[key] and not kept:
+            # An empty list means all: what was meant for none of these instruments must not widen to all of them.
+            what = f"{path} names none of {', '.join(symbols)}"
+            raise ConfigurationError(what, where, f"add one of {', '.join(section[key])}, or change {path}")
+        section[key] = kept
+    return _build(table, where)
+
+
+def _build(table: Mapping[str, Any], where: str) -> Config:
+    config: Config = Walk(where, _MISSING).build(Config, table)
+    problems = [ConfigurationError(what, where, remedy) for what, remedy in faults(config)]
+    if problems:
+        raise ConfigurationError.gather(problems)
+    return config

@@ -1,0 +1,250 @@
+"""Every setting of trading, and the whole of config.toml: each key's type, rule and default, and its value in whole units.
+
+config.toml explains the keys; a test keeps the two equal, key for key and default for default. Percentages and seconds are
+exact decimals here, and are read as integers: parts per million and nanoseconds. Risk limits have no default on purpose.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pipeline.config_rules import Number, Section
+from pipeline.config_runtime import (
+    InstanceSection,
+    RingsSection,
+    SidecarSection,
+    SupervisorSection,
+    TablesSection,
+    WorkersSection,
+)
+from pipeline.config_values import (
+    UNLIMITED,
+    Currency,
+    FolderOrNone,
+    Limit,
+    Lots,
+    Milliseconds,
+    Percent,
+    Price,
+    ScenarioName,
+    Speed,
+    StartTime,
+    Step,
+    Symbol,
+    Symbols,
+    nanoseconds,
+    parts_per_million,
+    utc_ns,
+)
+from pipeline.instruments import Instrument, Instruments
+from pipeline.messages import PRODUCT_LIMIT, QUANTITY_LOTS_LIMIT
+
+
+class SimulatorSection(Section, frozen=True, kw_only=True):
+    """[feed.simulator]"""
+
+    scenario: ScenarioName = "normal"
+    scenario_start_seconds: Annotated[Decimal, Number("0", "86400", "seconds", places=9)] = Decimal("5.0")
+    scenario_symbols: Symbols = ()
+    seed: Annotated[int, Number("0", str(2**63 - 1))] = 1
+    rate: Annotated[float, Number("0.001", "1000000000", "ticks per second")] = 1000.0
+    start_time: StartTime = "2026-01-05T14:30:00Z"
+    volatility_percent: Annotated[Decimal, Number("0", "1000", "percent a year")] = Decimal("30.0")
+    spread_bps_min: Annotated[float, Number("0", "1000", "basis points")] = 1.0
+    spread_bps_max: Annotated[float, Number("0", "1000", "basis points")] = 5.0
+
+    @property
+    def volatility(self) -> float:
+        """Annual volatility as a fraction."""
+        return float(self.volatility_percent / 100)
+
+    @property
+    def start_ns(self) -> int:
+        """Event time of the first tick: UTC nanoseconds."""
+        start_ns = utc_ns(self.start_time)
+        assert start_ns is not None, "the rule of start_time holds this"
+        return start_ns
+
+    @property
+    def scenario_start_ns(self) -> int:
+        """Stream time from the first tick to the scenario, in nanoseconds."""
+        return nanoseconds(self.scenario_start_seconds)
+
+
+class FeedSection(Section, frozen=True, kw_only=True):
+    """[feed]"""
+
+    kind: Literal["simulator", "replay"] = "simulator"
+    speed: Speed = "1x"
+    recording: FolderOrNone = ""
+    simulator: SimulatorSection = SimulatorSection()
+
+    @property
+    def speed_factor(self) -> float:
+        """Stream seconds per second of ours; infinity for "max"."""
+        return float("inf") if self.speed == "max" else float(self.speed[:-1])
+
+
+class InstrumentSection(Section, frozen=True, kw_only=True):
+    """One [[instruments]]; decimals stay text until `Config.instrument_table` makes them exact."""
+
+    symbol: Symbol
+    tick_size: Step
+    lot_size: Step
+    start_price: Price
+    multiplier: Step = "1"
+    currency: Currency = "USD"
+    venue: str = ""
+
+
+class StopsSection(Section, frozen=True, kw_only=True):
+    """[risk.stops]"""
+
+    enforce_stops: bool = True
+    default_stop_percent: Percent = Decimal("2.0")
+    trailing_stop_enabled: bool = True
+    trailing_stop_percent: Percent = Decimal("1.0")
+    min_stop_percent: Percent = Decimal("0.1")
+    max_stop_percent: Percent = Decimal("20.0")
+    exit_retry_ms: Milliseconds = 250
+    exit_retry_ms_max: Milliseconds = 5000
+
+    @property
+    def default_stop_ppm(self) -> int:
+        """Distance of the default static stop from the entry price, in parts per million."""
+        return parts_per_million(self.default_stop_percent)
+
+    @property
+    def trailing_stop_ppm(self) -> int:
+        """Distance of the default trailing stop from the best price, in parts per million."""
+        return parts_per_million(self.trailing_stop_percent)
+
+    @property
+    def min_stop_ppm(self) -> int:
+        """Nearest that a stop may be set, in parts per million."""
+        return parts_per_million(self.min_stop_percent)
+
+    @property
+    def max_stop_ppm(self) -> int:
+        """Farthest that a stop may be set, in parts per million."""
+        return parts_per_million(self.max_stop_percent)
+
+    @property
+    def exit_retry_ns(self) -> int:
+        """First wait before an exit that failed is sent again, in nanoseconds of stream time."""
+        return self.exit_retry_ms * 1_000_000
+
+    @property
+    def exit_retry_ns_max(self) -> int:
+        """Longest such wait, in nanoseconds of stream time."""
+        return self.exit_retry_ms_max * 1_000_000
+
+
+class RiskSection(Section, frozen=True, kw_only=True):
+    """[risk]; the methods give one integer limit for each instrument, rounded down: a limit may only get tighter."""
+
+    max_order_quantity: Limit
+    max_order_notional: Limit
+    max_position_notional: Limit
+    stops: StopsSection = StopsSection()
+
+    def order_lots_max(self, table: Instruments) -> tuple[int, ...]:
+        """Largest order in lots, per instrument; "unlimited" is the bound that decode holds anyway."""
+        if self.max_order_quantity == UNLIMITED:
+            return (QUANTITY_LOTS_LIMIT - 1,) * len(table)
+        return tuple(table.lots_max(index, Decimal(self.max_order_quantity)) for index in range(len(table)))
+
+    def order_tick_lots_max(self, table: Instruments) -> tuple[int, ...]:
+        """Largest order in tick·lots (price times quantity), per instrument."""
+        return _tick_lots_max(table, self.max_order_notional)
+
+    def position_tick_lots_max(self, table: Instruments) -> tuple[int, ...]:
+        """Largest position in tick·lots (mark times quantity), per instrument."""
+        return _tick_lots_max(table, self.max_position_notional)
+
+
+class PaperSection(Section, frozen=True, kw_only=True):
+    """[execution.paper]"""
+
+    latency_us: Annotated[int, Number("0", "10000000", "microseconds")] = 500
+
+    @property
+    def latency_ns(self) -> int:
+        """Stream time from an order's arrival to its fill, in nanoseconds."""
+        return self.latency_us * 1000
+
+
+class ExecutionSection(Section, frozen=True, kw_only=True):
+    """[execution]"""
+
+    venue: Literal["paper"] = "paper"
+    paper: PaperSection = PaperSection()
+
+
+class DemoSection(Section, frozen=True, kw_only=True):
+    """[strategies.demo]"""
+
+    enabled: bool = True
+    hold_seconds: Annotated[Decimal, Number("0.001", "86400", "seconds", places=9)] = Decimal("4.0")
+    quantity: Lots = "100"
+    symbols: Symbols = ()
+
+    @property
+    def hold_ns(self) -> int:
+        """Stream time for which a position is held before it is reversed, in nanoseconds."""
+        return nanoseconds(self.hold_seconds)
+
+    @property
+    def quantity_lots(self) -> int:
+        """Size of each position, in lots."""
+        return int(self.quantity)
+
+
+class StrategiesSection(Section, frozen=True, kw_only=True):
+    """[strategies]"""
+
+    slots: Annotated[int, Number("1", "8", "strategies")] = 4
+    demo: DemoSection = DemoSection()
+
+
+def _tick_lots_max(table: Instruments, limit: str) -> tuple[int, ...]:
+    if limit == UNLIMITED:
+        return (PRODUCT_LIMIT - 1,) * len(table)
+    return tuple(table.tick_lots_max(index, Decimal(limit)) for index in range(len(table)))
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All of config.toml."""
+
+    instance: InstanceSection = InstanceSection()
+    feed: FeedSection = FeedSection()
+    instruments: tuple[InstrumentSection, ...] = ()
+    risk: RiskSection
+    execution: ExecutionSection = ExecutionSection()
+    strategies: StrategiesSection = StrategiesSection()
+    sidecar: SidecarSection = SidecarSection()
+    rings: RingsSection = RingsSection()
+    tables: TablesSection = TablesSection()
+    workers: WorkersSection = WorkersSection()
+    supervisor: SupervisorSection = SupervisorSection()
+
+    @property
+    def instrument_table(self) -> Instruments:
+        """The instruments of the simulator; a replay brings those of its recording."""
+        return Instruments(
+            Instrument(
+                row.symbol, Decimal(row.tick_size), Decimal(row.lot_size), Decimal(row.multiplier), row.currency, row.venue
+            )
+            for row in self.instruments
+        )
+
+    @property
+    def start_price_ticks(self) -> tuple[int, ...]:
+        """Start price of each instrument of `instrument_table`, in ticks."""
+        table = self.instrument_table
+        return tuple(table.price_ticks(index, row.start_price) for index, row in enumerate(self.instruments))
+
+    @property
+    def scenario_mask(self) -> tuple[bool, ...]:
+        """Which instruments of `instrument_table` the scenario concerns; all of them where none is named."""
+        named = self.feed.simulator.scenario_symbols
+        return tuple(not named or row.symbol in named for row in self.instruments)

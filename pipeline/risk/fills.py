@@ -1,0 +1,101 @@
+"""Reports from execution: fills move positions, and positions that open or close arm or end their stops."""
+
+import numpy as np
+
+from pipeline.messages import EXIT, FILLED, PARTIALLY_FILLED
+from pipeline.messages import CANCELLED as ORDER_CANCELLED
+from pipeline.messages import REJECTED as ORDER_REJECTED
+from pipeline.risk.arming import DEFAULT_STOPS_MAX, arm_defaults, end_stops, settle_book
+from pipeline.risk.exits import owe
+from pipeline.risk.positions import CLOSED, FLIPPED, OPENED, add_working, apply_fill
+from pipeline.risk.stops import NO_SLOT, add_owed, find
+from pipeline.topology import RISK_COUNTERS
+from shm.counters import stage_add
+from shm.jit import njit
+from shm.ring import stage_advance, wake
+from shm.rows import edit
+from shm.transaction import commit
+
+REPORTS = RISK_COUNTERS.index("reports")
+FILLS = RISK_COUNTERS.index("fills")
+BAD_REPORTS = RISK_COUNTERS.index("bad_reports")
+#: Most stops that one position can hold: what ends together must fit one transaction.
+STOPS_PER_POSITION_MAX = 128
+
+
+@njit
+def take_report(state, seq, scratch):
+    """Apply one report, in one transaction with the cursor that consumes it.
+
+    Args:
+        state: RiskState.
+        seq: Its sequence in the reports ring.
+        scratch: int64, at least STOPS_PER_POSITION_MAX words.
+    """
+    slots = state.reports.ring.slots
+    report = slots[seq & (slots.shape[0] - 1)]
+    transaction = state.transaction
+    instrument_count = state.marks.shape[0]
+    instrument, strategy = np.int64(report["instrument"]), np.int64(report["strategy"])
+    row = strategy * instrument_count + instrument
+    stage_advance(transaction, state.reports, seq + 1)
+    stage_add(transaction, state.counters, REPORTS, 1)
+    if instrument >= instrument_count or row >= state.positions.commits.shape[0]:
+        stage_add(transaction, state.counters, BAD_REPORTS, 1)
+        commit(transaction)
+        return
+    kind = np.int64(report["kind"])
+    if kind == FILLED or kind == PARTIALLY_FILLED:
+        take_fill(state, report, row, scratch)
+    elif kind == ORDER_REJECTED or kind == ORDER_CANCELLED:
+        take_back(state, report, row)
+    else:
+        commit(transaction)
+
+
+@njit
+def take_fill(state, report, row, scratch):
+    """Apply one fill: position, stops that end, stops that arm; then commit."""
+    transaction = state.transaction
+    instrument = np.int64(report["instrument"])
+    side, lots = np.int64(report["side"]), report["quantity_lots"]
+    position = state.positions.copies[edit(transaction, state.positions, row)]
+    generation = position["generation"]
+    position["strategy"], position["instrument"] = np.int64(report["strategy"]), instrument
+    add_working(position, side, -lots, np.int64(report["flags"]))
+    change = apply_fill(position, side, lots, report["price_ticks"], report["event_ns"])
+    stage_add(transaction, state.counters, FILLS, 1)
+    ended_slots, new_slots = scratch[DEFAULT_STOPS_MAX:], scratch[:DEFAULT_STOPS_MAX]
+    ended_count, new_count = 0, 0
+    if change == CLOSED or change == FLIPPED:
+        ended_count = end_stops(state, row, instrument, generation, ended_slots)
+    if change == OPENED or change == FLIPPED:
+        new_count = arm_defaults(state, row, new_slots)
+    owed_slot = NO_SLOT
+    if report["flags"] & EXIT and change != CLOSED and change != FLIPPED and report["left_lots"] == 0:
+        # The exit is done and the position is not: something was added meanwhile. The stop owes the rest.
+        owed_slot = find(state.book, instrument, report["stop_id"])
+        if owed_slot != NO_SLOT:
+            owe(state, owed_slot)
+    commit(transaction)
+    settle_book(state, instrument, ended_slots, ended_count, new_slots, new_count)
+    if owed_slot != NO_SLOT:
+        add_owed(state.book, owed_slot)
+    wake(state.events)
+
+
+@njit
+def take_back(state, report, row):
+    """Take an order that ended unfilled out of what works; an exit's stop is owed. Then commit."""
+    transaction = state.transaction
+    flags = np.int64(report["flags"])
+    position = state.positions.copies[edit(transaction, state.positions, row)]
+    add_working(position, np.int64(report["side"]), -report["left_lots"], flags)
+    slot = NO_SLOT
+    if flags & EXIT:
+        slot = find(state.book, np.int64(report["instrument"]), report["stop_id"])
+        if slot != NO_SLOT:
+            owe(state, slot)
+    commit(transaction)
+    if slot != NO_SLOT:
+        add_owed(state.book, slot)

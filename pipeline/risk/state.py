@@ -1,0 +1,85 @@
+"""What the risk stage holds: its arrays as kernels take them, and how they are opened."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline import topology
+from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK
+from pipeline.risk.stops import StopBook, make_book
+from pipeline.tables import MARK, POSITION, STOP
+from shm.counters import Counters, open_counters
+from shm.heartbeat import Heartbeat, open_heartbeat
+from shm.histogram import open_histogram
+from shm.ring import Producer, Reader, open_producer, open_reader, open_ring
+from shm.rows import Table, open_table
+from shm.segment import Segment
+from shm.transaction import Transaction, open_transaction
+
+#: A limit that blocks because nobody set it, and one that was written out as "unlimited".
+NOT_SET, UNLIMITED = -2, -1
+
+
+class Limits(NamedTuple):
+    """What the account allows, and the stops that every position gets; per-instrument arrays are int64."""
+
+    order_lots: np.ndarray  #: most lots in one order
+    order_tick_lots: np.ndarray  #: most notional in one order
+    position_tick_lots: np.ndarray  #: most notional of one position, working orders counted
+    default_stop_ppm: int
+    trailing_stop_ppm: int  #: 0 = no trailing stop
+    retry_ns: int  #: first wait before a rejected exit is sent again; doubles
+    retry_ns_max: int
+
+
+class RiskState(NamedTuple):
+    """Everything that the kernels of this stage touch."""
+
+    transaction: Transaction
+    ticks: Reader
+    reports: Reader
+    requests: tuple[Reader, ...]
+    orders: Producer
+    events: Producer
+    positions: Table
+    book: StopBook
+    marks: np.ndarray  #: MARK per instrument
+    words: np.ndarray  #: topology.RISK_* words
+    words_base: int
+    counters: Counters
+    refused: Counters
+    limits: Limits
+    supervisor: np.ndarray  #: topology's supervisor words
+    heartbeat: Heartbeat
+    ingest_to_risk: np.ndarray  #: histogram words
+    execution_to_risk: np.ndarray
+
+
+def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits) -> RiskState:
+    """Open the stage on an instance: first redo what a dead process left half applied, then read."""
+    transaction = open_transaction(segment, "risk")
+    names = topology.strategy_names(sizes.strategies)
+
+    def reader(name: str, dtype: np.dtype) -> Reader:
+        return open_reader(open_ring(segment, name, dtype), topology.reader_index(name, "risk", sizes.strategies))
+
+    return RiskState(
+        transaction=transaction,
+        ticks=reader("ticks", TICK),
+        reports=reader("reports", REPORT),
+        requests=tuple(reader(f"requests.{name}", REQUEST) for name in names),
+        orders=open_producer(segment, open_ring(segment, "orders", ORDER)),
+        events=open_producer(segment, open_ring(segment, "events", EVENT)),
+        positions=open_table(segment, "positions", POSITION),
+        book=make_book(open_table(segment, "stops", STOP), segment.array("extremes"), sizes.instruments),
+        marks=segment.array("marks", MARK),
+        words=segment.array("risk.state"),
+        words_base=segment.base("risk.state"),
+        counters=open_counters(segment, "risk"),
+        refused=open_counters(segment, "refused"),
+        limits=limits,
+        supervisor=segment.array("supervisor.state"),
+        heartbeat=open_heartbeat(segment, "risk"),
+        ingest_to_risk=open_histogram(segment, "ingest_to_risk"),
+        execution_to_risk=open_histogram(segment, "execution_to_risk"),
+    )

@@ -1,0 +1,180 @@
+"""The step of the risk stage: reports first, then requests, then ticks.
+
+Per tick: time moves, the mark moves, the bounds decide in a few nanoseconds whether any stop of the instrument can care, and
+only then the stops are looked at. The cursor moves after each tick, so that a restart repeats at most the one in flight.
+"""
+
+import numpy as np
+
+from pipeline.messages import LONG, QUOTE, TICK_OK, TRADE
+from pipeline.risk.entries import take_request
+from pipeline.risk.exits import fire, resend_owed
+from pipeline.risk.fills import STOPS_PER_POSITION_MAX, take_report
+from pipeline.risk.stops import OWED_COUNT, quiet, watch
+from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
+from shm.atomics import fence_release, load_acquire, monotonic_ns, store_relaxed
+from shm.counters import add, put
+from shm.histogram import record
+from shm.jit import njit
+from shm.pulse import LEAVE, PARK_NOW, turn
+from shm.ring import AT, PUBLISHED, advance, available, room, wake
+from shm.rows import current
+from shm.wait import cancel, park, prepare
+
+TICKS = RISK_COUNTERS.index("ticks")
+STALLED = RISK_COUNTERS.index("stalled")
+
+#: Ticks taken between two looks at reports and requests.
+TICK_BATCH = 64
+#: Reports or requests taken in one step.
+REPORT_BATCH = 32
+#: Room that one input may need: an exit for each stop that a tick fires, an event for each stop that ends.
+ORDERS_NEEDED, EVENTS_NEEDED = 8, 2 * STOPS_PER_POSITION_MAX
+
+
+@njit
+def step(state, tick_budget, scratch):
+    """Take what has come in.
+
+    Args:
+        state: RiskState.
+        tick_budget: Most ticks to take.
+        scratch: int64, at least STOPS_PER_POSITION_MAX + 2 words.
+    Returns:
+        How many inputs were taken.
+    """
+    done = take_reports(state, scratch) + take_requests(state)
+    if state.book.counts[OWED_COUNT] > 0 and has_room(state):
+        done += resend_owed(state)
+    return done + take_ticks(state, tick_budget)
+
+
+@njit
+def take_reports(state, scratch):
+    """Take the reports that are there, as long as what they cause finds room."""
+    reader = state.reports
+    first = reader.local[AT]
+    end = min(available(reader), first + REPORT_BATCH)
+    if end == first:
+        return 0
+    now_ns = monotonic_ns()
+    slots = reader.ring.slots
+    for seq in range(first, end):
+        if not has_room(state):
+            return seq - first
+        record(state.execution_to_risk, now_ns - slots[seq & (slots.shape[0] - 1)]["sent_ns"])
+        take_report(state, seq, scratch)
+    return end - first
+
+
+@njit
+def take_requests(state):
+    """Take the strategies' requests that are there, each strategy in turn."""
+    done = 0
+    for strategy in range(len(state.requests)):
+        reader = state.requests[strategy]
+        first = reader.local[AT]
+        end = min(available(reader), first + REPORT_BATCH)
+        for seq in range(first, end):
+            if not has_room(state):
+                return done
+            take_request(state, strategy, seq)
+            done += 1
+    return done
+
+
+@njit
+def take_ticks(state, tick_budget):
+    """Take ticks: marks, stops, cursor."""
+    reader, marks, words = state.ticks, state.marks, state.words
+    slots = reader.ring.slots
+    mask = slots.shape[0] - 1
+    first = reader.local[AT]
+    end = min(available(reader), first + min(tick_budget, TICK_BATCH))
+    if end == first:
+        return 0
+    now_ns = monotonic_ns()
+    for seq in range(first, end):
+        tick = slots[seq & mask]
+        event_ns = tick["event_ns"]
+        if event_ns > words[RISK_NOW_NS]:
+            store_relaxed(words, RISK_NOW_NS, event_ns)
+        if tick["flags"] == TICK_OK and (tick["kind"] == QUOTE or tick["kind"] == TRADE):
+            instrument = np.int64(tick["instrument"])
+            mark = marks[instrument]
+            mark["tick_seq"] = seq
+            mark["tick_recv_ns"] = tick["recv_ns"]
+            mark["tick_count"] += 1
+            if tick["kind"] == QUOTE:
+                bid, ask = tick["a"], tick["b"]
+                mark["bid_ticks"], mark["ask_ticks"], mark["quote_ns"] = bid, ask, event_ns
+                if not quiet(state.book, instrument, bid, ask) and not watch_and_fire(state, seq, instrument):
+                    return seq - first
+            else:
+                mark["last_ticks"], mark["trade_ns"] = tick["a"], event_ns
+        record(state.ingest_to_risk, now_ns - tick["recv_ns"])
+        advance(reader, seq + 1)
+        # The next tick's stores stay behind this cursor: a restart must not find effects of a tick it will repeat.
+        fence_release()
+    put(state.counters, TICKS, end)
+    return end - first
+
+
+@njit
+def watch_and_fire(state, seq, instrument):
+    """Look at an instrument's stops with its present mark, and fire those that it crosses.
+
+    Returns:
+        False where an exit would find no room: the tick is taken again later.
+    """
+    if not has_room(state):
+        add(state.counters, STALLED, 1)
+        return False
+    mark = state.marks[instrument]
+    book = state.book
+    fired_count = watch(book, instrument, mark["bid_ticks"], mark["ask_ticks"], mark["quote_ns"])
+    for k in range(fired_count):
+        slot = book.fired[k]
+        stop = book.table.copies[current(book.table, slot)]
+        price = mark["bid_ticks"] if stop["side"] == LONG else mark["ask_ticks"]
+        if room(state.orders) < 1 or room(state.events) < 1:
+            return False
+        fire(state, slot, price, seq)
+    if fired_count > 0:
+        wake(state.events)
+    return True
+
+
+@njit
+def has_room(state):
+    """Tell whether whatever one input can cause finds room in the rings."""
+    return room(state.orders) >= ORDERS_NEEDED and room(state.events) >= EVENTS_NEEDED
+
+
+@njit
+def has_input(state):
+    """Tell whether anything waits. For the last look before parking."""
+    if load_acquire(state.ticks.ring.words, PUBLISHED) > state.ticks.local[AT]:
+        return True
+    if load_acquire(state.reports.ring.words, PUBLISHED) > state.reports.local[AT]:
+        return True
+    for reader in state.requests:
+        if load_acquire(reader.ring.words, PUBLISHED) > reader.local[AT]:
+            return True
+    return False
+
+
+@njit
+def run(state, pulse, scratch):
+    """Step until told otherwise, or until it is time to look at signals."""
+    while True:
+        said = turn(pulse, step(state, TICK_BATCH, scratch))
+        if said == LEAVE:
+            return
+        if said == PARK_NOW:
+            prepare(pulse.waiter)
+            if has_input(state):
+                cancel(pulse.waiter)
+            else:
+                park(pulse.waiter, pulse.until_ns - monotonic_ns())
+                return
