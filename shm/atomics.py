@@ -34,7 +34,8 @@ def _word_pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 
 def _is_words(array: Any) -> bool:
-    return isinstance(array, types.Array) and array.dtype == types.int64 and array.ndim == 1
+    # Contiguous only: the address is computed from the index alone.
+    return isinstance(array, types.Array) and array.dtype == types.int64 and array.ndim == 1 and array.layout == "C"
 
 
 def _make_load(ordering: str) -> Any:

@@ -131,12 +131,14 @@ def claim(producer, count):
     first = local[NEXT]
     capacity = producer.ring.slots.shape[0]
     if first + count > local[LIMIT]:
-        local[LIMIT] = slowest(producer.ring, first) + capacity
+        # Where nobody gates, what is claimed and not yet published still may not be overwritten.
+        local[LIMIT] = slowest(producer.ring, words[PUBLISHED]) + capacity
         if first + count > local[LIMIT]:
             return FULL
     local[NEXT] = first + count
-    # A lossy reader that finds its record below `claimed - capacity` knows that it is being overwritten.
-    store_relaxed(words, CLAIMED, first + count)
+    # A lossy reader that finds its record below `claimed - capacity` knows that it is being overwritten. It never goes back:
+    # a producer that died between claim and publish has overwritten more than the first claim of the next one tells.
+    store_relaxed(words, CLAIMED, max(words[CLAIMED], first + count))
     # Release: pairs with fence_acquire in copy_lossy. `claimed` is seen before any byte of the new records.
     fence_release()
     return first
@@ -158,7 +160,7 @@ def room(producer):
     """Return how many records can be claimed now."""
     ring = producer.ring
     first = producer.local[NEXT]
-    producer.local[LIMIT] = slowest(ring, first) + ring.slots.shape[0]
+    producer.local[LIMIT] = slowest(ring, ring.words[PUBLISHED]) + ring.slots.shape[0]
     return producer.local[LIMIT] - first
 
 
@@ -291,7 +293,7 @@ class RingView:
         """Copy records that are still there, by default the newest; what was overwritten meanwhile is left out."""
         end = self.published
         first = max(0, end - count) if first is None else first
-        first = max(first, end - self.capacity)
+        first = max(0, first, end - self.capacity)
         wanted = np.arange(first, min(first + count, end))
         copied = self.ring.slots[wanted & (self.capacity - 1)]
         torn_below = load_acquire_py(self.ring.words, CLAIMED) - self.capacity
