@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.messages import ARMED, LONG, PRICE_TICKS_LIMIT, TRAILING, TRIGGERED
 from pipeline.risk.levels import extreme_with, level_at
-from shm.jit import njit
+from shm.jit import njit, njit_allocating
 from shm.rows import Table, current
 
 FIRE_LONG, RISE, FIRE_SHORT, FALL = 0, 1, 2, 3
@@ -54,7 +54,7 @@ def make_book(table: Table, extremes: np.ndarray, instrument_count: int) -> Stop
     return book
 
 
-@njit
+@njit_allocating
 def rebuild(book):
     """Make the private part from the rows: lists in order of ids, levels, bounds, free and owed slots."""
     table = book.table
