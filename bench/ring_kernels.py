@@ -6,7 +6,7 @@ a pause may trap into the hypervisor. Every loop ends at its deadline.
 
 from shm.atomics import load_acquire, monotonic_ns, store_release
 from shm.histogram import record
-from shm.jit import njit
+from shm.jit import njit, njit_inline
 from shm.ring import AT, FULL, advance, available, claim, copy_lossy, publish
 
 PING, PONG = 0, 32
@@ -17,7 +17,7 @@ FIELDS = ("sequence", "w1", "w2", "w3", "w4", "w5", "w6", "w7")
 SEQUENCE, W1, W2, W3, W4, W5, W6, W7 = FIELDS
 
 
-@njit
+@njit_inline
 def await_word(words, index, value, deadline_ns):
     """Spin until a word has this value; False when the deadline came first."""
     turns = 0
@@ -69,7 +69,7 @@ def answer_bounce(words, count, deadline_ns):
     return count
 
 
-@njit
+@njit_inline
 def await_record(reader, deadline_ns):
     """Spin until there is something to read; False when the deadline came first."""
     turns = 0
@@ -80,7 +80,7 @@ def await_record(reader, deadline_ns):
     return True
 
 
-@njit
+@njit_inline
 def fill(slot, sequence):
     """Write all eight words of a record."""
     slot[SEQUENCE] = sequence
@@ -93,13 +93,13 @@ def fill(slot, sequence):
     slot[W7] = sequence
 
 
-@njit
+@njit_inline
 def read_all_fields(slot):
     """Read all eight words of a record; returns 8 * sequence for a whole one."""
     return slot[SEQUENCE] + slot[W1] + slot[W2] + slot[W3] + slot[W4] + slot[W5] + slot[W6] + slot[W7]
 
 
-@njit
+@njit_inline
 def send_one(producer, sequence, deadline_ns):
     """Claim, fill and publish one record; False when the deadline came before there was room."""
     turns = 0
@@ -115,7 +115,7 @@ def send_one(producer, sequence, deadline_ns):
     return True
 
 
-@njit
+@njit_inline
 def take_one(reader):
     """Read the record that is there, and give its slot back; returns its sequence, -1 where it is not whole."""
     slots = reader.ring.slots
@@ -185,28 +185,30 @@ def stream_in(reader, count, outcome, deadline_ns):
     Args:
         reader: Gating reader.
         count: How many.
-        outcome: Set to the records read, those that were not whole or not in order, and the time from first to last in ns.
+        outcome: Set to the records read, those that were not whole or not in order, the time in ns, and how many of the
+            records passed in that time: the first lap is left out, for it may have been there before us.
         deadline_ns: When to give up.
     """
     slots = reader.ring.slots
     mask = slots.shape[0] - 1
-    taken = wrong = 0
+    taken = wrong = before = 0
     first_ns = monotonic_ns()
     while taken < count:
         if not await_record(reader, deadline_ns):
             break
-        if taken == 0:
+        if taken <= mask:
             first_ns = monotonic_ns()
+            before = taken
         at, end = reader.local[AT], available(reader)
         for sequence in range(at, end):
             wrong += read_all_fields(slots[sequence & mask]) != 8 * sequence
         advance(reader, end)
         taken += end - at
-    outcome[0], outcome[1], outcome[2] = taken, wrong, monotonic_ns() - first_ns
+    outcome[0], outcome[1], outcome[2], outcome[3] = taken, wrong, monotonic_ns() - first_ns, taken - before
 
 
 @njit
-def stream_in_both(gating, lossy, output, output_words, limits):
+def stream_in_both(gating, lossy, output, output_words, plan, outcome):
     """Read a stream by a gating and by a lossy reader in turns.
 
     Args:
@@ -214,19 +216,20 @@ def stream_in_both(gating, lossy, output, output_words, limits):
         lossy: Reader in mode LOSSY of the same ring.
         output: Records that the lossy reader copies into.
         output_words: The same as int64 rows.
-        limits: int64: records to read, turns of the first reader for each of the second, deadline in ns. The first
-            three words are set to the records read, those not whole or not in order by either, and the time in ns.
+        plan: int64: records to read, turns of the first reader for each of the second, deadline in ns.
+        outcome: As in stream_in; wrong ones of either reader.
     """
-    count, every, deadline_ns = limits[0], limits[1], limits[2]
+    count, every, deadline_ns = plan[0], plan[1], plan[2]
     slots = gating.ring.slots
     mask = slots.shape[0] - 1
-    taken = wrong = turns = 0
+    taken = wrong = turns = before = 0
     first_ns = monotonic_ns()
     while taken < count:
         if not await_record(gating, deadline_ns):
             break
-        if taken == 0:
+        if taken <= mask:
             first_ns = monotonic_ns()
+            before = taken
         at, end = gating.local[AT], available(gating)
         for sequence in range(at, end):
             wrong += read_all_fields(slots[sequence & mask]) != 8 * sequence
@@ -237,4 +240,4 @@ def stream_in_both(gating, lossy, output, output_words, limits):
             copied = copy_lossy(lossy, output, output_words)
             for k in range(copied):
                 wrong += read_all_fields(output[k]) != 8 * (lossy.local[AT] - copied + k)
-    limits[0], limits[1], limits[2] = taken, wrong, monotonic_ns() - first_ns
+    outcome[0], outcome[1], outcome[2], outcome[3] = taken, wrong, monotonic_ns() - first_ns, taken - before

@@ -51,6 +51,8 @@ _OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 #: For kernels, which allocate nothing.
 njit = numba.njit(_nrt=False, **_OPTIONS)
+#: For the short kernels that others call on their hot way, where a call would pass some thirty words of array headers.
+njit_inline = numba.njit(_nrt=False, forceinline=True, **_OPTIONS)
 #: For cold code that makes arrays: set-up, rebuilding an index after a restart.
 njit_allocating = numba.njit(**_OPTIONS)
 JIT_ENABLED = not numba.config.DISABLE_JIT
