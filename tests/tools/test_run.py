@@ -2,11 +2,12 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,8 @@ import pytest
 from pipeline import topology
 from pipeline.config import DEFAULT_PATH
 from pipeline.messages import BUY, MARKET, REQUEST, SELL, SUBMIT
+from pipeline.tables import MARK
+from pipeline.view import View
 from shm import heartbeat, ring
 from shm.segment import Segment, attach, open_owned
 from tests.kernel_cache import ROOT
@@ -100,8 +103,16 @@ def started(folder: Path, instance_name: str, config: Path) -> Iterator[Run]:
         Path(f"/dev/shm/stopline-{instance_name}").unlink(missing_ok=True)
 
 
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what must happen; the test's own deadline ends it where it does not."""
+    while not condition():
+        select.select([], [], [], 0.01)
+
+
 def ask(segment: Segment, side: int, quantity_lots: int) -> None:
-    """Send, as strategy 0, one market order for each of the first six instruments."""
+    """Send, as strategy 0, one market order for each of the first six instruments, once all have a price."""
+    marks = segment.array("marks", MARK)
+    until(marks["bid_ticks"][:6].all)
     requests = ring.open_ring(segment, "requests.strategy0", REQUEST)
     producer = ring.open_producer(segment, requests)
     first = ring.claim(producer, 6)
@@ -162,7 +173,8 @@ def test_run_supervisor_killed_takes_all_with_it_and_is_taken_over(started: Run,
     """SIGKILL of the supervisor ends every worker; the next start goes on with the same positions."""
     segment = attach(started.instance)
     ask(segment, BUY, 100)
-    started.wait_for("fills 6")
+    view = View(segment)
+    until(lambda: view.counters("risk")["fills"] >= 6)
     processes = started.descendants()
     started.process.kill()
     started.process.wait()
@@ -177,6 +189,28 @@ def test_run_supervisor_killed_takes_all_with_it_and_is_taken_over(started: Run,
         again.process.kill()
     assert again.summary()["fills"] >= 6
     assert again.summary()["venue"]["positions_agree"] is True
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE_S)
+def test_run_worker_that_dies_too_often_halts_entries_and_ends_with_code_one(
+    folder: Path, instance_name: str, config: Path
+) -> None:
+    """Past its limit a worker stays down, entries are blocked, and the run says that it was halted."""
+    config.write_text(config.read_text(encoding="utf-8").replace("restart_limit = 5", "restart_limit = 0"), encoding="utf-8")
+    run = Run(folder, instance_name, config)
+    try:
+        run.wait_for("ready after")
+        segment = attach(instance_name)
+        os.kill(pid_of(segment, "sidecar"), signal.SIGKILL)
+        assert "ALERT sidecar was killed by SIGKILL" in run.wait_for("HALTED")
+        assert 0 == segment.array("supervisor.state")[topology.ENTRIES_ALLOWED]
+        assert 1 == run.end()
+        assert run.summary()["halted"] is True
+    finally:
+        run.process.kill()
+        run.process.wait()
 
 
 def one_error(capsys: pytest.CaptureFixture[str]) -> str:
