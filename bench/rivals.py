@@ -9,7 +9,7 @@ from multiprocessing.context import SpawnContext
 from typing import Any
 
 import faster_fifo
-import faster_fifo_reduction  # noqa: F401  Without it a queue cannot be handed to a spawned process.
+import faster_fifo_reduction  # type: ignore[import-untyped]  # noqa: F401  Without it a queue cannot be handed to a spawned process.
 
 MESSAGE = b"\0" * 64
 SLICE = 100

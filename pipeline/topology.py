@@ -1,9 +1,9 @@
 """THE table: which ring, who writes it, who reads it, what happens when it is full; and all else an instance file holds.
 
-    feed --> ingest ==ticks==> risk ==orders==> execution --> venue
-                       :        ^ ^                  |
-    strategy ==requests+========+ +=====reports======+
-                       :...lossy...> sidecar <==orders, reports, events
+feed --> ingest ==ticks==> risk ==orders==> execution --> venue
+                   :        ^ ^                  |
+strategy ==requests+========+ +=====reports======+
+                   :...lossy...> sidecar <==orders, reports, events
 """
 
 import json
@@ -88,7 +88,14 @@ EXECUTION_COUNTERS = (
     "venue_orders", "venue_fills", "venue_duplicates", "venue_rejected",
 )  # fmt: skip
 SIDECAR_COUNTERS = (
-    "ticks_stored", "ticks_missed", "orders_stored", "reports_stored", "events_stored", "flushes", "flush_errors", "scrapes",
+    "ticks_stored",
+    "ticks_missed",
+    "orders_stored",
+    "reports_stored",
+    "events_stored",
+    "flushes",
+    "flush_errors",
+    "scrapes",
 )
 COUNTERS = {"ingest": INGEST_COUNTERS, "risk": RISK_COUNTERS, "execution": EXECUTION_COUNTERS, "sidecar": SIDECAR_COUNTERS}
 #: Refused requests by reason (messages.REJECT_REASONS), written by risk; rejected orders by reason, written by execution.
