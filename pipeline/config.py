@@ -140,8 +140,8 @@ def with_symbols(config: Config, symbols: Sequence[str], where: str = COMMAND_LI
 
 
 def config_to_json(config: Config) -> dict[str, Any]:
-    """Return a config as plain JSON values, decimals as text, for the processes of an instance."""
-    table: dict[str, Any] = msgspec.to_builtins(config)
+    """Return a config as what JSON gives back (lists, decimals as text), for the processes of an instance."""
+    table: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
     return table
 
 

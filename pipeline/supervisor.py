@@ -80,6 +80,7 @@ class Supervisor:
         self.stop_signals = 0
         self.stop_signal_name = ""
         self._segment: Segment | None = None
+        self._has_run = False
         self._selector = selectors.DefaultSelector()
         self._standby: Child | None = None
         self._standby_failures = 0
@@ -92,15 +93,15 @@ class Supervisor:
         return self._segment
 
     def open(self) -> None:
-        """Compile what is not compiled yet, then create the instance or take over what a crash left of it.
+        """Create the instance, or take over what a crash left of it, and compile what is not compiled yet.
 
         Raises:
             SharedMemoryError: it runs already, does not fit, or was made by other code.
             UserError: what is left of it belongs to another feed, or the kernels do not compile.
             KeyboardInterrupt: the person did not want to wait.
         """
-        compile_kernels(self.launch, self.tell, lambda: self.stop_signals > 0)
         self._segment = open_instance(self.launch)
+        compile_kernels(self.launch, self.tell, lambda: self.stop_signals > 0)
 
     # ── Start ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -126,6 +127,7 @@ class Supervisor:
                 raise self._not_ready(waiting[0], f"is not ready after {READY_S:.0f} s")
             if self.stop_signals:
                 raise KeyboardInterrupt
+        self._has_run = True
         for name in reversed(self.launch.workers):
             self.command(name, Command.RUN)
         for name in self.launch.strategies:
@@ -319,7 +321,7 @@ class Supervisor:
             self._standby.kill()
 
     def close(self) -> None:
-        """Kill whatever is left, reap it, and remove the instance file."""
+        """Kill whatever is left, reap it, and remove the instance file, unless a crash left it and nothing ran since."""
         self.is_stopping = True
         children = [watched.child for watched in self.watched.values() if watched.child is not None]
         for child in [*children, *([self._standby] if self._standby is not None else [])]:
@@ -330,7 +332,9 @@ class Supervisor:
                 self.tell(f"{child.name} (pid {child.pid}) does not die: the kernel holds it")
         self._selector.close()
         if self._segment is not None:
-            self._segment.unlink()
+            # What a crash left is not ours to drop before a run has made something of it.
+            if self._has_run or not self._segment.was_warm:
+                self._segment.unlink()
             self._segment.close()
             self._segment = None
 

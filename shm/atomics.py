@@ -102,6 +102,14 @@ def _pause(typing_context):
 
 
 @intrinsic
+def _highest_bit(typing_context, value):
+    def codegen(context, builder, signature, args):
+        return builder.sub(_I64(63), builder.ctlz(args[0], ir.IntType(1)(0)))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
 def _yield_core(typing_context):
     def codegen(context, builder, signature, args):
         builder.call(_c_function(builder, "sched_yield", _I32, []), [])
@@ -184,6 +192,10 @@ def _plain_nothing(*_ignored):
     return None
 
 
+def _plain_highest_bit(value):
+    return int(value).bit_length() - 1
+
+
 def _plain_sleep(duration_ns):
     time.sleep(duration_ns / 1e9)
 
@@ -219,6 +231,8 @@ fence_release = _make_fence("release") if JIT_ENABLED else _plain_nothing
 fence_seq_cst = _make_fence("seq_cst") if JIT_ENABLED else _plain_nothing
 #: pause(): tell the core that this is a spin loop.
 pause = _pause if JIT_ENABLED else _plain_nothing
+#: highest_bit(value) -> int64, the position of the highest set bit of a value that is not negative; -1 for 0.
+highest_bit = _highest_bit if JIT_ENABLED else _plain_highest_bit
 #: yield_core(): let another runnable thread have the core (sched_yield).
 yield_core = _yield_core if JIT_ENABLED else _plain_nothing
 #: monotonic_ns() -> int64, CLOCK_MONOTONIC in nanoseconds: the same clock in every process of the machine.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shm.atomics import store_relaxed
+from shm.atomics import load_relaxed, store_relaxed
 from shm.jit import njit
 from shm.layout import CACHE_LINE, WORD, Region
 from shm.segment import Segment
@@ -51,7 +51,7 @@ def put(counters, index, value):
 def stage_add(transaction, counters, index, amount):
     """Add to a counter when the transaction commits. For what must be exact whatever dies."""
     at = counters.base + STRIDE * index
-    stage(transaction, at, staged(transaction, at, transaction.memory[at]) + amount)
+    stage(transaction, at, staged(transaction, at, load_relaxed(transaction.memory, at)) + amount)
 
 
 def snapshot(counters: Counters, names: Sequence[str]) -> dict[str, int]:

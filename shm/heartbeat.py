@@ -64,11 +64,11 @@ def open_heartbeat(segment: Segment, name: str) -> Heartbeat:
 def process_start(pid: int) -> int:
     """Return a process's start time in clock ticks since boot, 0 where there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return 0
-    # The second field is the name in parentheses, which may hold blanks; the start time is the 22nd.
-    return int(text.rpartition(")")[2].split()[19])
+    # The second field is the name in parentheses, which may hold any bytes; the start time is the 22nd.
+    return int(text.rpartition(b")")[2].split()[19])
 
 
 @njit

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shm.atomics import store_relaxed
+from shm.atomics import highest_bit, load_relaxed, store_relaxed
 from shm.jit import njit
 from shm.layout import Region
 from shm.segment import Segment
@@ -56,12 +56,7 @@ def bucket_of(value_ns):
     """Return the bucket of a value in nanoseconds; negative values count as 0."""
     if value_ns < SUB_BUCKETS:
         return max(value_ns, 0)
-    # The float's exponent is the position of the highest bit: exact, since any int64 rounds to within its bucket's power.
-    exponent = PRECISION_BITS
-    shifted = value_ns >> (PRECISION_BITS + 1)
-    while shifted > 0:
-        shifted >>= 1
-        exponent += 1
+    exponent = highest_bit(value_ns)
     if exponent >= EXPONENT_MAX:
         return BUCKET_COUNT - 1
     shift = exponent - PRECISION_BITS
@@ -72,9 +67,9 @@ def bucket_of(value_ns):
 def record(words, value_ns):
     """Count one value in nanoseconds."""
     at = COUNTS + bucket_of(value_ns)
-    store_relaxed(words, at, words[at] + 1)
-    store_relaxed(words, SUM, words[SUM] + max(value_ns, 0))
-    if value_ns > words[LARGEST]:
+    store_relaxed(words, at, load_relaxed(words, at) + 1)
+    store_relaxed(words, SUM, load_relaxed(words, SUM) + max(value_ns, 0))
+    if value_ns > load_relaxed(words, LARGEST):
         store_relaxed(words, LARGEST, value_ns)
 
 

@@ -27,7 +27,7 @@ from shm.atomics import (
     store_relaxed,
     store_release,
 )
-from shm.jit import njit
+from shm.jit import njit, njit_inline
 from shm.layout import WORD, Region
 from shm.segment import Segment
 from shm.transaction import stage
@@ -117,7 +117,7 @@ def load_acquire_py(words: np.ndarray, index: int) -> int:
     return int(words[index])
 
 
-@njit
+@njit_inline
 def claim(producer, count):
     """Take the next `count` sequences for writing.
 
@@ -164,7 +164,7 @@ def room(producer):
     return producer.local[LIMIT] - first
 
 
-@njit
+@njit_inline
 def publish(producer):
     """Make all claimed records readable, and wake readers that are parked."""
     # Release: pairs with the acquire in available.
@@ -172,20 +172,20 @@ def publish(producer):
     wake(producer)
 
 
-@njit
+@njit_inline
 def stage_publish(transaction, producer):
     """Make all claimed records readable when the transaction commits; call wake after the commit."""
     stage(transaction, producer.ring.base + PUBLISHED, producer.local[NEXT])
 
 
-@njit
+@njit_inline
 def stage_advance(transaction, reader, cursor):
     """Advance the reader when the transaction commits: the input and its effects count together."""
     reader.local[AT] = cursor
     stage(transaction, reader.ring.base + CURSOR + STRIDE * reader.index, cursor)
 
 
-@njit
+@njit_inline
 def wake(producer):
     """Wake readers that are parked, after a transaction that published."""
     if producer.ring.words[BELLS] != 0:
@@ -205,7 +205,7 @@ def ring_bells(producer):
             futex_wake(memory, bell)
 
 
-@njit
+@njit_inline
 def available(reader):
     """Return the sequence after the last readable record."""
     if reader.local[AT] == reader.local[SEEN]:
@@ -214,7 +214,7 @@ def available(reader):
     return reader.local[SEEN]
 
 
-@njit
+@njit_inline
 def advance(reader, cursor):
     """Tell the producer that everything below `cursor` has had its effect."""
     reader.local[AT] = cursor

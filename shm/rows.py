@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shm.atomics import fence_acquire, load_acquire, load_relaxed
+from shm.copy import copy_record
 from shm.jit import njit
 from shm.layout import WORD, Region
 from shm.segment import Segment
@@ -42,7 +43,7 @@ def open_table(segment: Segment, name: str, dtype: np.dtype) -> Table:
 @njit
 def current(table, row):
     """Return the index in `copies` of the committed copy of a row. For the table's own writer."""
-    return 2 * row + (table.commits[row] & 1)
+    return 2 * row + (load_relaxed(table.commits, row) & 1)
 
 
 @njit
@@ -52,13 +53,11 @@ def edit(transaction, table, row):
     A second call within one transaction returns the same copy, with what the first wrote.
     """
     index = table.base + row
-    version = table.commits[row]
+    version = load_relaxed(table.commits, row)
     pending = staged(transaction, index, version)
     spare = 2 * row + ((version + 1) & 1)
     if pending == version:
-        source = 2 * row + (version & 1)
-        for w in range(table.words.shape[1]):
-            table.words[spare, w] = table.words[source, w]
+        copy_record(table.copies, spare, 2 * row + (version & 1))
         stage(transaction, index, version + 1)
     return spare
 
@@ -66,7 +65,7 @@ def edit(transaction, table, row):
 @njit
 def latest(transaction, table, row):
     """Return the index in `copies` of the copy that this transaction has made of a row, else of the committed one."""
-    version = staged(transaction, table.base + row, table.commits[row])
+    version = staged(transaction, table.base + row, load_relaxed(table.commits, row))
     return 2 * row + (version & 1)
 
 

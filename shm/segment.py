@@ -94,7 +94,9 @@ class Segment:
             raise LayoutMismatch(f"no region '{region}'", str(self.path), "stop this instance and start it again with --fresh")
         if bytes(entry["dtype_fingerprint"]) != dtype_fingerprint(dtype):
             raise LayoutMismatch(
-                f"region '{region}' holds another record type", str(self.path), "start the instance with the same version, or --fresh"
+                f"region '{region}' holds another record type",
+                str(self.path),
+                "start the instance with the same version, or --fresh",
             )
         return np.frombuffer(self._map, dtype, int(entry["count"]), int(entry["offset_bytes"]))
 

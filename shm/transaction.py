@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shm.atomics import fence_release, load_acquire, store_release
+from shm.atomics import fence_release, load_acquire, load_relaxed, store_relaxed, store_release
 from shm.jit import njit
 from shm.layout import Region
 from shm.segment import Segment
@@ -57,16 +57,16 @@ def stage(transaction, index, value):
     log, count = transaction.log, transaction.local[0]
     at = PAIRS
     for _ in range(count):
-        if log[at] == index:
-            log[at + 1] = value
+        if load_relaxed(log, at) == index:
+            store_relaxed(log, at + 1, value)
             return
         at += 2
     # Stages look at `space` first. A stage that does not loses nothing that is already staged, and commit tells.
     if count == PAIRS_MAX:
         transaction.local[1] += 1
         return
-    log[at] = index
-    log[at + 1] = value
+    store_relaxed(log, at, index)
+    store_relaxed(log, at + 1, value)
     transaction.local[0] = count + 1
 
 
@@ -75,8 +75,8 @@ def staged(transaction, index, otherwise):
     """Return what word `index` will be: the value staged for it, or `otherwise`."""
     at = PAIRS
     for _ in range(transaction.local[0]):
-        if transaction.log[at] == index:
-            return transaction.log[at + 1]
+        if load_relaxed(transaction.log, at) == index:
+            return load_relaxed(transaction.log, at + 1)
         at += 2
     return otherwise
 
@@ -112,7 +112,7 @@ def apply(transaction, count):
     at = PAIRS
     for _ in range(count):
         # Release: pairs with the acquire of whoever reads that word (ring.available, ring.slowest, rows.read).
-        store_release(transaction.memory, log[at], log[at + 1])
+        store_release(transaction.memory, load_relaxed(log, at), load_relaxed(log, at + 1))
         at += 2
     store_release(log, COUNT, 0)
     # What is written next, into spare copies and into this log, must not move up into the transaction.

@@ -29,7 +29,7 @@ SIZES = topology.Sizes(
 )  # fmt: skip
 LATENCY_NS = 1_000
 SCRATCH_WORDS = 512
-SUPERVISOR_READER = 1
+STAGES = ("ingest", "risk", "execution", "strategy")
 
 
 def limits(instruments: int, default_stop_ppm: int = 20_000, trailing_stop_ppm: int = 10_000) -> Limits:
@@ -69,13 +69,25 @@ class Rig:
         # The mapping lives as long as its views; the name is not needed.
         self.segment.unlink()
         self.segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
-        self.pen = ring.open_producer(self.segment, ring.open_ring(self.segment, "requests.strategy0", REQUEST))
+        self.pen: ring.Producer
         self.scratch = np.zeros(SCRATCH_WORDS, np.int64)
-        self.request_id = 0
+        self.stepping = ""
+        self.now_ns = 0
         self.ingest: IngestState
         self.risk: RiskState
         self.execution: ExecutionState
-        for stage in ("ingest", "risk", "execution"):
+        self.pristine = self.segment.memory.copy()
+        self.open_all()
+
+    def reset(self) -> None:
+        """Bring the whole instance back to its first moment."""
+        self.segment.memory[:] = self.pristine
+        self.now_ns = 0
+        self.open_all()
+
+    def open_all(self) -> None:
+        """Open every stage."""
+        for stage in STAGES:
             self.open(stage)
 
     def open(self, stage: str) -> None:
@@ -84,6 +96,8 @@ class Rig:
             self.ingest = open_ingest(self.segment, self.sizes.instruments, float("inf"), self.live)._replace(live=self.live)
         elif stage == "risk":
             self.risk = open_risk(self.segment, self.sizes, self.limits)
+        elif stage == "strategy":
+            self.pen = ring.open_producer(self.segment, ring.open_ring(self.segment, "requests.strategy0", REQUEST))
         else:
             self.execution = open_execution(self.segment, self.sizes, LATENCY_NS)
             recover(self.execution)
@@ -94,6 +108,7 @@ class Rig:
         Returns:
             How much it did.
         """
+        self.stepping = stage
         if stage == "ingest":
             return self.step_ingest(tick_budget)
         if stage == "risk":
@@ -110,15 +125,21 @@ class Rig:
             local[CHUNK_AT], local[CHUNK_END] = 0, count
             local[ENDED] = count == 0
         # Each call is 10 ms later, so that timer ticks come after the end.
-        self.now_ns = getattr(self, "now_ns", 0) + 10_000_000
+        self.now_ns += 10_000_000
         return int(ingest_step(self.ingest, self.now_ns))
 
     def submit(self, instrument: int, side: int, quantity_lots: int) -> None:
         """Write a market order request as a strategy's client does."""
-        self.request_id += 1
-        slot = int(ring.claim(self.pen, 1)) & (self.sizes.requests - 1)
-        self.pen.ring.slots[slot] = (self.request_id, 0, instrument, 0, SUBMIT, MARKET, side, quantity_lots, 0, (0, 0))
+        self.stepping = "strategy"
+        seq = int(ring.claim(self.pen, 1))
+        assert seq != ring.FULL, "the test asks more than its requests ring holds"
+        slot = seq & (self.sizes.requests - 1)
+        self.pen.ring.slots[slot] = (seq + 1, 0, instrument, 0, SUBMIT, MARKET, side, quantity_lots, 0, (0, 0))
         ring.publish(self.pen)
+
+    def requests_sent(self) -> int:
+        """Return how many requests are published."""
+        return int(self.pen.ring.words[ring.PUBLISHED])
 
     def drain_sidecar(self) -> None:
         """Play the sidecar: consume all that it gates."""
@@ -137,7 +158,9 @@ class Rig:
             if quiet == 2:
                 if not self.working():
                     return
+                # Time goes on after the data: what is due later must still come.
                 self.step("ingest")
+                quiet = 0
         raise AssertionError(f"not settled after {turns_max} turns")
 
     def working(self) -> bool:

@@ -1,5 +1,7 @@
 """The ingest worker: opens the feed where it was left, hands its chunks to the kernel, and runs it."""
 
+from time import monotonic_ns
+
 import numpy as np
 
 from pipeline.config import Config
@@ -10,7 +12,6 @@ from pipeline.ingest.recordings import open_recording
 from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, LAST_SENT_NS, open_ingest
 from pipeline.ingest.step import CHUNK_EMPTY, run
 from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_POSITION, INGEST_COUNTERS, read_about
-from shm.atomics import monotonic_ns
 from shm.counters import put
 from shm.heartbeat import COMMAND, Command, open_heartbeat
 from shm.pulse import make_pulse

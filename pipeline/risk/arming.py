@@ -21,6 +21,7 @@ from pipeline.risk.stops import END, NO_SLOT, add, remove, take_slot
 from pipeline.topology import RISK_COUNTERS, RISK_NEXT_STOP
 from shm.counters import stage_add
 from shm.jit import njit_inner
+from shm.ring import AT
 from shm.rows import current, edit, latest
 from shm.transaction import stage, staged
 
@@ -87,6 +88,8 @@ def arm(state, row, kind, percent_ppm, new_slots, count):
     book.extremes[slot] = 0
     event = state.events.ring.slots[stop_event(state, STOP_ARMED, slot)]
     event["quantity_lots"] = abs(position["quantity_lots"])
+    # The first tick that it can see: with it, and the ticks, anyone can check what it does.
+    event["tick_seq"] = state.ticks.local[AT]
     stage_add(transaction, state.counters, STOPS_ARMED, 1)
     stage_add(transaction, state.counters, STATIC_ARMED if kind == STATIC else TRAILING_ARMED, 1)
     new_slots[count] = slot
@@ -118,6 +121,7 @@ def end_stops(state, row, instrument, generation, ended_slots):
             ending["owed"] = 0
             event = state.events.ring.slots[stop_event(state, STOP_ENDED, slot)]
             event["reason"] = reason
+            event["tick_seq"] = state.ticks.local[AT]
             stage_add(transaction, state.counters, STOPS_ENDED, 1)
             ended_slots[count] = slot
             count += 1

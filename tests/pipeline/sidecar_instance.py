@@ -59,7 +59,7 @@ class Instance:
 
     def send(self, ring: str, records: np.ndarray) -> int:
         """Publish records; return how many found room."""
-        words = np.ascontiguousarray(records).view(np.int64).reshape(len(records), -1)
+        words = np.ascontiguousarray(records).view(np.int64).reshape(len(records), records.dtype.itemsize // 8)
         return int(push(self.producers[ring], words))
 
     def stage(self) -> SidecarStage:

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from shm import heartbeat, ring, rows, segment, transaction, wait
+from shm.errors import InstanceRunning
 from shm.layout import Region
 from tests.crash_points import ROOT
 from tests.shm import kernels
@@ -78,7 +80,7 @@ def own(instance: str, finished: int) -> None:
     """Own an instance until killed or told to end; say what kept it from that."""
     try:
         mapped = segment.open_owned(instance, OWN_REGIONS)
-    except segment.InstanceRunning as error:
+    except InstanceRunning as error:
         say(str(error))
         return
     if finished:
@@ -88,18 +90,27 @@ def own(instance: str, finished: int) -> None:
     sys.stdin.read()
 
 
-def be_named(hex_name: str) -> None:
-    """Take a name, given in hex, and wait."""
-    ctypes.CDLL(None).prctl(PR_SET_NAME, bytes.fromhex(hex_name), 0, 0, 0)
+def ask_owner(instance: str, count: int) -> None:
+    """Ask many times who owns the instance."""
     say("ready")
+    for _ in range(count):
+        segment.owner_pid(instance)
+    say(count)
+
+
+def be_named(hex_name: str) -> None:
+    """Take a name, given in hex, say when this process started, and wait."""
+    start = heartbeat.process_start(os.getpid())
+    ctypes.CDLL(None).prctl(PR_SET_NAME, bytes.fromhex(hex_name), 0, 0, 0)
+    say(start)
     sys.stdin.read()
 
 
-ROLES: dict[str, Callable] = {"produce": produce, "commit_rows": commit_rows, "play": play, "own": own}
+ROLES: dict[str, Callable] = {"produce": produce, "commit_rows": commit_rows, "play": play, "own": own, "ask_owner": ask_owner}
 
 
 @contextmanager
-def actor(role: str, *arguments: object):  # type: ignore[no-untyped-def]
+def actor(role: str, *arguments: object) -> Iterator[subprocess.Popen]:
     """Start a role in a process of its own, and end it at the end of the block."""
     command = [sys.executable, "-m", "tests.shm.actors", role, *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -109,7 +120,7 @@ def actor(role: str, *arguments: object):  # type: ignore[no-untyped-def]
             process.kill()
 
 
-def heard(process: subprocess.Popen) -> object:
+def heard(process: subprocess.Popen) -> Any:
     """Return the next line of an actor; it must have one."""
     assert process.stdout is not None
     line = process.stdout.readline()

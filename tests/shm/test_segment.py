@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def crash(segment: Segment) -> None:
 
 
 @pytest.fixture
-def path(instance_name: str):  # type: ignore[no-untyped-def]
+def path(instance_name: str) -> Iterator[Path]:
     """Return the test's file, and remove it afterwards."""
     yield instance_path(instance_name)
     instance_path(instance_name).unlink(missing_ok=True)
@@ -135,9 +136,7 @@ def test_open_owned_over_a_file_that_was_never_finished_makes_it_anew(instance_n
     assert (False, 0) == (again.was_warm, int(again.array("words")[0]))
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("layout_version", 99), ("size_bytes", 4096 * 7), ("boot_id", b"another-boot")]
-)
+@pytest.mark.parametrize(("field", "value"), [("layout_version", 99), ("size_bytes", 4096 * 7), ("boot_id", b"another-boot")])
 def test_open_owned_and_attach_over_another_header_name_the_field(
     instance_name: str, path: Path, field: str, value: object
 ) -> None:
@@ -185,9 +184,7 @@ def test_array_of_another_region_or_dtype_is_refused(
 
 
 @pytest.mark.parametrize("count", [2**38, 2**44, 2**56])
-def test_open_owned_larger_than_shared_memory_says_so_and_leaves_nothing(
-    instance_name: str, path: Path, count: int
-) -> None:
+def test_open_owned_larger_than_shared_memory_says_so_and_leaves_nothing(instance_name: str, path: Path, count: int) -> None:
     """One line with what is needed and what is free; no file, no half of one."""
     with pytest.raises(NoRoom, match=r"needs \d+ MiB and \d+ MiB are free .*\[rings\]"):
         open_owned(instance_name, [Region("words", WORDS, count)])
