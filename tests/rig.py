@@ -6,7 +6,8 @@ No worker, no clock: the test decides what steps when. Private state of a stage 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ SIZES = topology.Sizes(
 )  # fmt: skip
 LATENCY_NS = 1_000
 SCRATCH_WORDS = 512
+CHUNK_COUNT = 64
 STAGES = ("ingest", "risk", "execution", "strategy")
 
 
@@ -45,6 +47,16 @@ def quotes(prices: Iterable[tuple[int, int, int]], start_ns: int = 1_000_000, ev
     for k, (instrument, bid, ask) in enumerate(rows_given):
         ticks[k] = (start_ns + k * every_ns, 0, k + 1, instrument, QUOTE, 0, 0, bid, ask, 100, 100)
     return ticks
+
+
+def private_arrays(state: Any, memory: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the arrays of a stage's state that are not in shared memory."""
+    if isinstance(state, np.ndarray):
+        if not np.may_share_memory(state, memory):
+            yield state
+    elif isinstance(state, tuple):
+        for part in state:
+            yield from private_arrays(part, memory)
 
 
 class Rig:
@@ -76,6 +88,10 @@ class Rig:
         self.ingest: IngestState
         self.risk: RiskState
         self.execution: ExecutionState
+        self.sidecar = [
+            ring.open_reader(ring.open_ring(self.segment, name, dtype), topology.reader_index(name, "sidecar", sizes.strategies))
+            for name, dtype in (("orders", ORDER), ("reports", REPORT), ("events", EVENT))
+        ]
         self.pristine = self.segment.memory.copy()
         self.open_all()
 
@@ -85,6 +101,27 @@ class Rig:
         self.now_ns = 0
         self.open_all()
 
+    def save(self) -> Callable[[], None]:
+        """Keep everything, shared and private.
+
+        Returns:
+            A call that brings it back.
+        """
+        memory = self.segment.memory.copy()
+        stages = {"ingest": self.ingest, "risk": self.risk, "execution": self.execution, "pen": self.pen}
+        private = [(array, array.copy()) for state in stages.values() for array in private_arrays(state, self.segment.memory)]
+        stepping, now_ns = self.stepping, self.now_ns
+
+        def bring_back() -> None:
+            self.segment.memory[:] = memory
+            for array, content in private:
+                array[...] = content
+            for name, state in stages.items():
+                setattr(self, name, state)
+            self.stepping, self.now_ns = stepping, now_ns
+
+        return bring_back
+
     def open_all(self) -> None:
         """Open every stage."""
         for stage in STAGES:
@@ -93,7 +130,8 @@ class Rig:
     def open(self, stage: str) -> None:
         """Open one stage as a fresh process would: from shared memory alone."""
         if stage == "ingest":
-            self.ingest = open_ingest(self.segment, self.sizes.instruments, float("inf"), self.live)._replace(live=self.live)
+            opened = open_ingest(self.segment, self.sizes.instruments, float("inf"), self.live)
+            self.ingest = opened._replace(live=self.live, chunk=opened.chunk[:CHUNK_COUNT].copy())
         elif stage == "risk":
             self.risk = open_risk(self.segment, self.sizes, self.limits)
         elif stage == "strategy":
@@ -143,8 +181,7 @@ class Rig:
 
     def drain_sidecar(self) -> None:
         """Play the sidecar: consume all that it gates."""
-        for name, dtype, index in (("orders", ORDER, 1), ("reports", REPORT, 1), ("events", EVENT, 0)):
-            reader = ring.open_reader(ring.open_ring(self.segment, name, dtype), index)
+        for reader in self.sidecar:
             ring.advance(reader, int(reader.ring.words[ring.PUBLISHED]))
 
     def settle(self, turns_max: int = 10_000) -> None:

@@ -2,10 +2,10 @@
 
     python -m tests.pipeline.sidecar_crash FOLDER SEED
 
-Two kinds of kill: at the n-th source line that the sidecar runs (so between any two of its own steps), and from outside while it
-flushes at full speed (so within DuckDB's commit too). After each kill a sidecar runs to the end. Prints JSON: how many records
-were published to each ring, and how many kills there were. This process never opens the database: it forks, and a fork must not
-inherit one.
+Two kinds of kill: at the n-th source line that the sidecar runs (so between any two of its own steps), and from outside while
+it flushes at full speed (so within DuckDB's commit too). After each kill a sidecar runs to the end. Prints JSON: how many
+records were published to each ring, and how many kills there were. This process never opens the database: it forks, and a fork
+must not inherit one.
 """
 
 import json

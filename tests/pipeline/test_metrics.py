@@ -215,8 +215,9 @@ def test_server_unknown_path_is_not_found(instance: Instance) -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"\x00\xff\xfe\r\n\r\n", b"GET\r\n\r\n", b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"DELETE /metrics HTTP/1.1\r\n\r\n",
-     b"GET /metrics HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n", b""],
+    [b"\x00\xff\xfe\r\n\r\n", b"GET\r\n\r\n", b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+     b"DELETE /metrics HTTP/1.1\r\n\r\n", b"GET /metrics HTTP/9.9\r\n\r\n",
+     b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n", b""],
 )  # fmt: skip
 def test_server_after_garbage_still_serves(instance: Instance, garbage: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     """A bad request gets an error or nothing; the next client gets its metrics, and no traceback is printed."""
