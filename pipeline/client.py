@@ -33,8 +33,8 @@ from shm.layout import WORD
 from shm.ring import CURSOR, FULL, PUBLISHED, STRIDE, load_acquire_py, open_producer, open_ring
 
 __all__ = [
-    "Client", "ClientClosed", "Fenced", "InstanceGone", "Position", "RequestError", "RequestsFull", "SlotTaken", "Stop", "order_id_of",
-    "warm_up",
+    "Client", "ClientClosed", "Fenced", "InstanceGone", "Position", "RequestError", "RequestsFull", "SlotTaken", "Stop",
+    "order_id_of", "warm_up",
 ]  # fmt: skip
 
 #: An entry's order id is (slot + 1) << this | sequence of its request; risk.entries makes the same.
