@@ -62,7 +62,7 @@ def ring_rows(strategies: int) -> tuple[RingRow, ...]:
     return (
         RingRow("ticks", "ingest", TICK, (("risk", GATING), ("execution", GATING), ("sidecar", LOSSY), *watching),
                 "a live feed conflates, counted; a recording waits"),
-        *(RingRow(f"requests.{name}", name, REQUEST, (("risk", GATING),), "the client's call says so at once") for name in names),
+        *(RingRow(f"requests.{name}", name, REQUEST, (("risk", GATING),), "the client's call tells") for name in names),
         RingRow("orders", "risk", ORDER, (("execution", GATING), ("sidecar", GATING)), gate),
         RingRow("reports", "execution", REPORT, (("risk", GATING), ("sidecar", GATING), *watching),
                 "execution takes no new orders"),
