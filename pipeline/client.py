@@ -256,6 +256,15 @@ class Client:
             ticks = self._ticks.read(limit)
         return ticks if with_rejected else ticks[ticks["flags"] == TICK_OK]
 
+    def skip_ticks(self) -> None:
+        """Let go of the ticks that were not read: what a strategy calls that looks at marks and positions only.
+
+        At full speed a recording waits for the strategies that the instance started itself; this lets it go on.
+        """
+        self._look()
+        with self._lock:
+            self._ticks.skip()
+
     @property
     def ticks_missed(self) -> int:
         """How many ticks were overwritten before this client read them."""
