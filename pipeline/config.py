@@ -18,7 +18,10 @@ from pipeline.config_rules import Walk, shown
 from pipeline.config_schema import Config
 from pipeline.errors import ConfigurationError, nearest
 
-__all__ = ["COMMAND_LINE", "DEFAULT_PATH", "Config", "load_config", "parse_config", "with_overrides", "with_symbols"]
+__all__ = [
+    "COMMAND_LINE", "DEFAULT_PATH", "Config", "config_from_json", "config_to_json", "load_config", "parse_config",
+    "with_overrides", "with_symbols",
+]  # fmt: skip
 
 DEFAULT_PATH = Path(__file__).resolve().parent.parent / "config.toml"
 COMMAND_LINE = "command line"
@@ -134,6 +137,17 @@ def with_symbols(config: Config, symbols: Sequence[str], where: str = COMMAND_LI
             raise ConfigurationError(what, where, f"add one of {', '.join(section[key])}, or change {path}")
         section[key] = kept
     return _build(table, where)
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """Return a config as what JSON gives back (lists, decimals as text), for the processes of an instance."""
+    table: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
+    return table
+
+
+def config_from_json(table: Mapping[str, Any]) -> Config:
+    """Return the config that `config_to_json` was given; it was validated there."""
+    return msgspec.convert(table, Config)
 
 
 def _build(table: Mapping[str, Any], where: str) -> Config:

@@ -87,6 +87,7 @@ class SupervisorSection(Section, frozen=True, kw_only=True):
     restart_limit: Annotated[int, Number("0", "1000", "restarts")] = 5
     restart_window_seconds: Annotated[Decimal, Number("1", "86400", "seconds", places=9)] = Decimal("60.0")
     drain_seconds: Annotated[Decimal, Number("0.1", "600", "seconds", places=9)] = Decimal("5.0")
+    standby: bool = True
     status_hz: Annotated[int, Number("1", "30", "updates per second")] = 4
 
     @property

@@ -167,7 +167,7 @@ EVENT = np.dtype(
         ("price_ticks", "i8"),  #: armed: entry price; triggered: watched price
         ("level_ticks", "i8"),  #: the stop's level at that moment
         ("quantity_lots", "i8"),
-        ("tick_seq", "i8"),  #: ticks ring sequence of the cause; -1 = none
+        ("tick_seq", "i8"),  #: ticks ring sequence: triggered: of the tick; armed, ended: of the next tick; -1 = none
         ("instrument", "u4"),
         ("strategy", "u2"),
         ("kind", "u1"),  #: STOP_ARMED, ...

@@ -42,11 +42,11 @@ def _make_load(ordering: str) -> Any:
     """Build an intrinsic that loads one word with the ordering given."""
 
     @intrinsic
-    def load(typing_context, words, index):  # type: ignore[no-untyped-def]
+    def load(typing_context, words, index):
         if not _is_words(words):
             return None
 
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):
             return builder.load_atomic(_word_pointer(context, builder, signature, args), ordering, 8)
 
         return types.int64(words, types.intp), codegen
@@ -58,11 +58,11 @@ def _make_store(ordering: str) -> Any:
     """Build an intrinsic that stores one word with the ordering given."""
 
     @intrinsic
-    def store(typing_context, words, index, value):  # type: ignore[no-untyped-def]
+    def store(typing_context, words, index, value):
         if not _is_words(words):
             return None
 
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):
             builder.store_atomic(args[2], _word_pointer(context, builder, signature, args), ordering, 8)
             return context.get_dummy_value()
 
@@ -75,8 +75,8 @@ def _make_fence(ordering: str) -> Any:
     """Build an intrinsic that is a memory fence."""
 
     @intrinsic
-    def fence(typing_context):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def fence(typing_context):
+        def codegen(context, builder, signature, args):
             builder.fence(ordering)
             return context.get_dummy_value()
 
@@ -90,8 +90,8 @@ def _c_function(builder: Any, name: str, result: Any, arguments: list[Any]) -> A
 
 
 @intrinsic
-def _pause(typing_context):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _pause(typing_context):
+    def codegen(context, builder, signature, args):
         if _PAUSE == "llvm.x86.sse2.pause":
             builder.call(_c_function(builder, _PAUSE, ir.VoidType(), []), [])
         else:
@@ -102,16 +102,16 @@ def _pause(typing_context):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _highest_bit(typing_context, value):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _highest_bit(typing_context, value):
+    def codegen(context, builder, signature, args):
         return builder.sub(_I64(63), builder.ctlz(args[0], ir.IntType(1)(0)))
 
     return types.int64(types.int64), codegen
 
 
 @intrinsic
-def _yield_core(typing_context):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _yield_core(typing_context):
+    def codegen(context, builder, signature, args):
         builder.call(_c_function(builder, "sched_yield", _I32, []), [])
         return context.get_dummy_value()
 
@@ -119,8 +119,8 @@ def _yield_core(typing_context):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _monotonic_ns(typing_context):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _monotonic_ns(typing_context):
+    def codegen(context, builder, signature, args):
         timespec = cgutils.alloca_once(builder, ir.ArrayType(_I64, 2))
         pointer = builder.bitcast(timespec, _I8.as_pointer())
         gettime = _c_function(builder, "clock_gettime", _I32, [_I32, _I8.as_pointer()])
@@ -133,8 +133,8 @@ def _monotonic_ns(typing_context):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _sleep_ns(typing_context, duration_ns):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _sleep_ns(typing_context, duration_ns):
+    def codegen(context, builder, signature, args):
         timespec = cgutils.alloca_once(builder, ir.ArrayType(_I64, 2))
         billion = _I64(1_000_000_000)
         builder.store(builder.sdiv(args[0], billion), cgutils.gep_inbounds(builder, timespec, 0, 0))
@@ -148,11 +148,11 @@ def _sleep_ns(typing_context, duration_ns):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _futex_wait(typing_context, words, index, expected, timeout_ns):  # type: ignore[no-untyped-def]
+def _futex_wait(typing_context, words, index, expected, timeout_ns):
     if not _is_words(words):
         return None
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         word = builder.ptrtoint(_word_pointer(context, builder, signature, args), _I64)
         timespec = cgutils.alloca_once(builder, ir.ArrayType(_I64, 2))
         billion = _I64(1_000_000_000)
@@ -166,11 +166,11 @@ def _futex_wait(typing_context, words, index, expected, timeout_ns):  # type: ig
 
 
 @intrinsic
-def _futex_wake(typing_context, words, index):  # type: ignore[no-untyped-def]
+def _futex_wake(typing_context, words, index):
     if not _is_words(words):
         return None
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         word = builder.ptrtoint(_word_pointer(context, builder, signature, args), _I64)
         syscall = _c_function(builder, "syscall", _I64, [_I64] * 7)
         all_waiters = _I64(0x7FFFFFFF)
@@ -180,23 +180,23 @@ def _futex_wake(typing_context, words, index):  # type: ignore[no-untyped-def]
     return types.int64(words, types.intp), codegen
 
 
-def _plain_load(words, index):  # type: ignore[no-untyped-def]
+def _plain_load(words, index):
     return int(words[index])
 
 
-def _plain_store(words, index, value):  # type: ignore[no-untyped-def]
+def _plain_store(words, index, value):
     words[index] = value
 
 
-def _plain_nothing(*_ignored):  # type: ignore[no-untyped-def]
+def _plain_nothing(*_ignored):
     return None
 
 
-def _plain_highest_bit(value):  # type: ignore[no-untyped-def]
+def _plain_highest_bit(value):
     return int(value).bit_length() - 1
 
 
-def _plain_sleep(duration_ns):  # type: ignore[no-untyped-def]
+def _plain_sleep(duration_ns):
     time.sleep(duration_ns / 1e9)
 
 
@@ -204,13 +204,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def _plain_futex_wait(words, index, expected, timeout_ns):  # type: ignore[no-untyped-def]
+def _plain_futex_wait(words, index, expected, timeout_ns):
     address = ctypes.c_void_p(words.ctypes.data + 8 * int(index))
     timespec = (ctypes.c_long * 2)(int(timeout_ns) // 1_000_000_000, int(timeout_ns) % 1_000_000_000)
     return _libc.syscall(_SYS_FUTEX, address, _FUTEX_WAIT, ctypes.c_long(int(expected)), timespec, None, 0)
 
 
-def _plain_futex_wake(words, index):  # type: ignore[no-untyped-def]
+def _plain_futex_wake(words, index):
     address = ctypes.c_void_p(words.ctypes.data + 8 * int(index))
     return _libc.syscall(_SYS_FUTEX, address, _FUTEX_WAKE, ctypes.c_long(0x7FFFFFFF), None, None, 0)
 

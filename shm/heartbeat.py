@@ -7,6 +7,7 @@
                      4  beat_ns          monotonic, when it last came back to Python
                      5  wait             the wait strategy it chose
                      6  cpu_ns           processor time used by it and those before it
+                     7  port             where the sidecar serves its metrics
                     16  incarnation      which start of this worker counts   written by the supervisor
                     17  command          RUN, DRAIN or STOP
                     32  bell             1 while the worker is parked        set by the worker, cleared by who wakes it
@@ -25,7 +26,7 @@ from shm.jit import njit_inline
 from shm.layout import Region
 from shm.segment import Segment
 
-PID, START, STATE, PROGRESS, BEAT_NS, WAIT, CPU_NS = range(7)
+PID, START, STATE, PROGRESS, BEAT_NS, WAIT, CPU_NS, PORT = range(8)
 INCARNATION, COMMAND = 16, 17
 BELL = 32
 WORD_COUNT = 48
@@ -63,11 +64,11 @@ def open_heartbeat(segment: Segment, name: str) -> Heartbeat:
 def process_start(pid: int) -> int:
     """Return a process's start time in clock ticks since boot, 0 where there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return 0
-    # The second field is the name in parentheses, which may hold blanks; the start time is the 22nd.
-    return int(text.rpartition(")")[2].split()[19])
+    # The second field is the name in parentheses, which may hold any bytes; the start time is the 22nd.
+    return int(text.rpartition(b")")[2].split()[19])
 
 
 @njit_inline

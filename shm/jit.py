@@ -42,17 +42,19 @@ def _use_cache_folder() -> None:
     """Point numba at the folder, mode 0700: what lies there is unpickled, so nobody else may write it."""
     folder = cache_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    numba.config.CACHE_DIR = str(folder)
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]  # numba's configuration is dynamic
 
 
 _use_cache_folder()
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+_OPTIONS: dict[str, object] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
-#: For kernels, which allocate nothing.
-njit = numba.njit(_nrt=False, **_OPTIONS)
+#: For kernels that Python calls. `_nrt=False`: kernels only borrow arrays, so numba need not count references to them, which
+#: costs compile time and run time for every array of a stage's state.
+njit = numba.njit(**_OPTIONS, _nrt=False, no_cfunc_wrapper=True)
+#: For kernels that only kernels call: without the wrapper that would unpack their arguments from Python, most of which is
+#: the compile time of a small kernel with a large state.
+njit_inner = numba.njit(**_OPTIONS, _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True)
 #: For the short kernels that others call on their hot way, where a call would pass some thirty words of array headers.
-njit_inline = numba.njit(_nrt=False, forceinline=True, **_OPTIONS)
-#: For cold code that makes arrays: set-up, rebuilding an index after a restart.
-njit_allocating = numba.njit(**_OPTIONS)
-JIT_ENABLED = not numba.config.DISABLE_JIT
+njit_inline = numba.njit(**_OPTIONS, _nrt=False, no_cfunc_wrapper=True, forceinline=True)
+JIT_ENABLED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]  # numba's configuration is dynamic

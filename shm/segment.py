@@ -10,6 +10,7 @@ import errno
 import fcntl
 import mmap
 import os
+import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from shm.layout import (
 
 SHM_FOLDER = Path("/dev/shm")
 PREFIX = "stopline-"
+#: How often, and at which distance in seconds, a lock is tried: `owner_pid` of a status command holds it for an instant.
+LOCK_ATTEMPTS, LOCK_PAUSE_S = 10, 0.01
 
 
 def instance_path(name: str) -> Path:
@@ -91,7 +94,9 @@ class Segment:
             raise LayoutMismatch(f"no region '{region}'", str(self.path), "stop this instance and start it again with --fresh")
         if bytes(entry["dtype_fingerprint"]) != dtype_fingerprint(dtype):
             raise LayoutMismatch(
-                f"region '{region}' holds another record type", str(self.path), "start the instance with the same version, or --fresh"
+                f"region '{region}' holds another record type",
+                str(self.path),
+                "start the instance with the same version, or --fresh",
             )
         return np.frombuffer(self._map, dtype, int(entry["count"]), int(entry["offset_bytes"]))
 
@@ -100,9 +105,9 @@ class Segment:
         return int(self._entries[region]["offset_bytes"]) // WORD
 
     def close(self) -> None:
-        """Give back the descriptor, and with it the lock where this process holds it. The mapping ends with its last view."""
+        """Give back the lock, where this process holds it, and the descriptor. The mapping ends with its last view."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            _let_go(self._descriptor)
             self._descriptor = -1
 
     def unlink(self) -> None:
@@ -120,11 +125,9 @@ def attach(name: str) -> Segment:
     """
     path = instance_path(name)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = _open(path, 0, "attach as the user who started the instance")
     except FileNotFoundError:
         raise InstanceMissing(f"no instance '{name}'", str(path), "start it with tools/run.py") from None
-    except PermissionError:
-        raise NoAccess("not yours", str(path), "attach as the user who started the instance") from None
     try:
         _check_header(path, _read_header(descriptor), os.fstat(descriptor).st_size)
         return Segment(path, descriptor, os.fstat(descriptor).st_size)
@@ -169,46 +172,78 @@ def open_owned(name: str, regions: Sequence[Region], fresh: bool = False) -> Seg
         return segment
     except BaseException:
         if descriptor >= 0:
-            os.close(descriptor)
+            _let_go(descriptor)
         raise
 
 
 def owner_pid(name: str) -> int:
-    """Return the pid of the live supervisor of an instance, or 0 where nobody holds its lock."""
+    """Return the pid of the live supervisor of an instance, 0 where nobody holds its lock, -1 where it is not written yet."""
     try:
-        descriptor = os.open(instance_path(name), os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+        descriptor = _open(instance_path(name), 0, "")
+    except (OSError, NoAccess):
         return 0
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return 0
     except BlockingIOError:
         header = _read_header(descriptor)
-        return int(header["owner_pid"]) if header is not None else -1
+        return (int(header["owner_pid"]) if header is not None else 0) or -1
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path, flags: int, remedy: str) -> int:
+    """Open an instance file: a regular file of this very user, for whoever else owns it could change it under us.
+
+    Raises:
+        FileNotFoundError: There is none, and `flags` do not make one.
+        NoAccess: It is another user's, a link, a folder, or cannot be opened.
+        NoRoom: Not even an empty file can be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise NoRoom("no room for even an empty file", str(path), "free memory in /dev/shm") from None
+        raise NoAccess(f"cannot be opened, {error.strerror}", str(path), remedy) from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise NoAccess("not a file of this user", str(path), remedy)
+    return descriptor
+
+
+def _let_go(descriptor: int) -> None:
+    """Unlock and close: closing alone does not unlock, since the mapping holds a duplicate of the descriptor."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Take the owner's lock; False where another process holds it for good."""
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
+    return False
 
 
 def _lock(path: Path, name: str) -> int:
     """Open or make the file and take its lock; a file that was unlinked in between is left and tried again."""
     while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except PermissionError:
-            raise NoAccess("cannot be opened", str(path), "choose another --instance, or remove the other user's file") from None
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise NoRoom("no room for even an empty file", str(path), "free memory in /dev/shm") from None
-            raise NoAccess(f"cannot be opened, {error.strerror}", str(path), "check that /dev/shm is mounted and writable") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        descriptor = _open(path, os.O_CREAT, "choose another --instance, or remove what lies there")
+        if not _try_lock(descriptor):
             header = _read_header(descriptor)
             os.close(descriptor)
-            holder = f"pid {int(header['owner_pid'])}" if header is not None else "another process"
+            pid = int(header["owner_pid"]) if header is not None else 0
+            holder = f"pid {pid}" if pid > 0 else "another process"
             raise InstanceRunning(
                 f"instance '{name}' is already running, {holder}", str(path), "stop it, or choose another --instance NAME"
-            ) from None
+            )
         try:
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
@@ -251,6 +286,7 @@ def _check_directory(path: Path, there: np.ndarray, here: np.ndarray) -> None:
 def _lay_out(path: Path, descriptor: int, directory: np.ndarray, size_bytes: int) -> Segment:
     """Reserve the memory, then write header and directory, the magic last."""
     try:
+        os.fchmod(descriptor, 0o600)
         os.ftruncate(descriptor, 0)
         os.posix_fallocate(descriptor, 0, size_bytes)
     except OSError as error:

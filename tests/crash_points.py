@@ -32,11 +32,12 @@ class SimulatedKill(BaseException):
 class _StoreTracer:
     """Counts stores in the files named, and raises at one point of them."""
 
-    def __init__(self, files: Sequence[str], point: int | None) -> None:
+    def __init__(self, files: Sequence[str], point: int | None, explore: Callable[[str], None] | None = None) -> None:
         assert not JIT_ENABLED, "compiled kernels cannot be stopped between two stores: set NUMBA_DISABLE_JIT=1"
         self.point = point
         self.store_count = 0
         self.where = ""
+        self._explore = explore
         self._prefixes = tuple(str(ROOT / name) for name in files)
         self._offsets: dict[CodeType, frozenset[int]] = {}
         self._after = False
@@ -52,6 +53,13 @@ class _StoreTracer:
         self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"
         raise SimulatedKill(self.where)
 
+    def _look_ahead(self, frame: FrameType) -> None:
+        """Let the caller see what would come of a kill at this point."""
+        sys.settrace(None)
+        assert self._explore is not None
+        self._explore(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}")
+        sys.settrace(self.enter)
+
     def enter(self, frame: FrameType, event: str, argument: Any) -> Any:
         """Trace function of a new frame: look at each opcode of a frame whose code makes stores in our files."""
         if not frame.f_code.co_filename.startswith(self._prefixes):
@@ -62,7 +70,12 @@ class _StoreTracer:
 
     def step(self, frame: FrameType, event: str, argument: Any) -> Any:
         """Trace function of one opcode that is about to run."""
-        if event == "opcode":
+        if event == "opcode" and self._explore is not None:
+            if self._after or frame.f_lasti in self._store_offsets(frame.f_code):
+                self._look_ahead(frame)
+            self._after = frame.f_lasti in self._store_offsets(frame.f_code)
+            self.store_count += self._after
+        elif event == "opcode":
             if self._after:
                 self._after = False
                 self._kill(frame)
@@ -99,6 +112,21 @@ def enumerate_points(run: Callable[[], None], files: Sequence[str] = ("shm/",)) 
     tracer = _StoreTracer(files, None)
     killed = _traced(run, tracer)
     assert not killed, "nothing was to be killed"
+    return 2 * tracer.store_count
+
+
+def explore_points(run: Callable[[], None], explore: Callable[[str], None], files: Sequence[str]) -> int:
+    """Run once to the end, and at each point let the caller look at what a kill there would leave.
+
+    Args:
+        run: What to run.
+        explore: Called at each point with its place, as file:line in function; it must leave all that `run` sees as it was.
+        files: As for `enumerate_points`.
+    Returns:
+        How many points there are: two for each store.
+    """
+    tracer = _StoreTracer(files, None, explore)
+    _traced(run, tracer)
     return 2 * tracer.store_count
 
 

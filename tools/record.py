@@ -25,9 +25,11 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.errors import RecordingError, UserError
 from pipeline.ingest import binance, lean
@@ -40,6 +42,8 @@ CHUNK_TICKS = 1 << 18
 PLAIN_STEP_PERCENT = 25
 NS_PER_SECOND = 1_000_000_000
 PIPE_COLUMNS = 120
+#: A narrower terminal gets a list for each symbol instead of the table.
+TABLE_COLUMNS = 104
 
 #: Called with (done, in all).
 Report = Callable[[int, int], None]
@@ -98,7 +102,8 @@ def import_lean(options: argparse.Namespace) -> Recording:
     if len(day.ticks) == 0:
         raise RecordingError("the files hold no usable row", "import lean", "check the files and --exchange")
     instruments = Instruments([Instrument(options.symbol, lean.TICK_SIZE, lean.LOT_SIZE, venue=day.exchange)])
-    description = f"{options.symbol} {options.day}, " + (f"quotes of exchange {day.exchange}" if day.exchange else "trades only")
+    book = f"quotes of exchange {day.exchange}" if day.exchange else "trades only"
+    description = f"{options.symbol} {options.day}, {book}"
     with (
         RecordingWriter(options.out, instruments, "lean", description, options.overwrite) as writer,
         progress_bar(f"writing {options.out}") as report,
@@ -138,17 +143,17 @@ def describe(recording: Recording) -> dict[str, Any]:
     An inversion is a tick whose event time is below that of the tick before it.
     """
     symbols = [_SymbolCounts() for _ in recording.instruments]
-    inversions, last_ns = 0, np.iinfo(np.int64).min
+    inversions, last_ns = 0, int(np.iinfo(np.int64).min)
     for start in range(0, len(recording.ticks), CHUNK_TICKS):
         chunk = np.asarray(recording.ticks[start : start + CHUNK_TICKS])
         event_ns = np.concatenate(([last_ns], chunk["event_ns"]))
         inversions += int(np.count_nonzero(event_ns[1:] < event_ns[:-1]))
-        last_ns = event_ns[-1]
+        last_ns = int(event_ns[-1])
         for index, counts in enumerate(symbols):
             counts.add(chunk[chunk["instrument"] == index])
     info = recording.info
-    first_ns, last_ns = info.get("first_event_ns"), info.get("last_event_ns")
-    duration = None if first_ns is None or last_ns is None else (last_ns - first_ns) / NS_PER_SECOND
+    first_ns, end_ns = info.get("first_event_ns"), info.get("last_event_ns")
+    duration = None if first_ns is None or end_ns is None else (end_ns - first_ns) / NS_PER_SECOND
     return {
         "path": str(recording.path),
         "source": info.get("source", ""),
@@ -157,7 +162,7 @@ def describe(recording: Recording) -> dict[str, Any]:
         "tick_count": len(recording.ticks),
         "kinds": info.get("kinds", {}),
         "first_event_utc": utc_text(first_ns),
-        "last_event_utc": utc_text(last_ns),
+        "last_event_utc": utc_text(end_ns),
         "duration_seconds": duration,
         "ticks_per_second": len(recording.ticks) / duration if duration else None,
         "event_time_inversions": inversions,
@@ -207,9 +212,6 @@ class _SymbolCounts:
 
 def show(description: dict[str, Any], console: Console) -> None:
     """Print what `describe` found as two tables."""
-    about = Table(show_header=False, box=None, pad_edge=False)
-    about.add_column(style="bold")
-    about.add_column(overflow="fold")
     rate, duration = description["ticks_per_second"], description["duration_seconds"]
     facts = {
         "recording": description["path"],
@@ -221,16 +223,33 @@ def show(description: dict[str, Any], console: Console) -> None:
         "inversions": f"{description['event_time_inversions']:,} ticks with an event time below the one before",
         "left out": _listed(description["left_out"]).strip(" ()") or "nothing",
     }
-    for name, value in facts.items():
-        about.add_row(name, value)
-    console.print(about, markup=False, highlight=False)
-    table = Table(header_style="bold")
-    names = ("symbol", "tick size", "lot size", "quotes", "trades", "min price", "max price", "one-sided", "crossed", "locked")
-    for name in names:
+    _show_facts(facts, console)
+    rows = [{name.replace("_", " "): _cell(value) for name, value in row.items()} for row in description["symbols"]]
+    if console.width < TABLE_COLUMNS:
+        for row in rows:
+            console.print()
+            _show_facts(row, console)
+        return
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0]:
         table.add_column(name, justify="left" if name == "symbol" else "right", no_wrap=True)
-    for row in description["symbols"]:
-        table.add_row(*("-" if value is None else f"{value:,}" if isinstance(value, int) else value for value in row.values()))
+    for row in rows:
+        table.add_row(*row.values())
     console.print(table, markup=False, highlight=False)
+
+
+def _show_facts(facts: dict[str, str], console: Console) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        # As Text, so that brackets in a path are not taken for markup.
+        table.add_row(name, Text(value))
+    console.print(table, highlight=False)
+
+
+def _cell(value: int | str | None) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else value
 
 
 def utc_text(time_ns: int | None) -> str | None:
@@ -258,7 +277,7 @@ def _plain_progress(title: str) -> Report:
 
     def report(done: int, total: int) -> None:
         nonlocal next_percent
-        percent = 100 * done // max(total, 1)
+        percent = 100 * done // total if total else 100
         if percent >= next_percent:
             print(f"{title}: {percent}%", file=sys.stderr)
             next_percent = percent - percent % PLAIN_STEP_PERCENT + PLAIN_STEP_PERCENT

@@ -21,7 +21,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
-from pipeline.errors import RecordingError
+from pipeline.errors import RecordingError, StoplineError
 from pipeline.instruments import Instrument, Instruments
 from pipeline.messages import NON_FINITE, PRICE_TICKS_LIMIT, PRODUCT_LIMIT, QUANTITY_LOTS_LIMIT, QUOTE, TICK, TRADE
 
@@ -35,6 +35,8 @@ CHUNK_TICKS = 65_536
 REPORT_LINES = 4_096
 #: Above this share of malformed lines a file is taken to be something else.
 MALFORMED_PERCENT_MAX = 1
+#: Words that stand where a price should, and are none.
+NO_NUMBERS = ("nan", "inf", "infinity")
 SETTLEMENT_SUFFIXES = ("USDT", "USDC", "FDUSD", "BUSD")
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX // NS_PER_MS)]
@@ -90,11 +92,11 @@ _decode_bare = msgspec.json.Decoder(BookTicker | Trade | DepthUpdate).decode
 _decode_event = msgspec.json.Decoder(_StreamEvent).decode
 
 
-class MalformedFrame(ValueError):
+class FrameError(StoplineError):
     """A frame that is no JSON, or lacks what its type must have. It is counted and skipped, never fatal by itself."""
 
 
-class NotAMultiple(ValueError):
+class StepError(StoplineError):
     """A price or quantity that is no whole number of ticks or lots: the step that was given is wrong."""
 
 
@@ -104,14 +106,14 @@ def decode_payload(payload: bytes) -> BookTicker | Trade | str:
     Returns:
         A BookTicker or Trade, or the type of a frame that gives no tick ("no_type" where it names none).
     Raises:
-        MalformedFrame: as said there.
+        FrameError: as said there.
     """
     try:
-        message = _decode_stream(payload).data
+        message: BookTicker | Trade | DepthUpdate | str = _decode_stream(payload).data
     except msgspec.ValidationError:
         message = _decode_unusual(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedFrame(f"no JSON: {error}") from None
+        raise FrameError(f"no JSON: {error}") from None
     return "depthUpdate" if isinstance(message, DepthUpdate) else message
 
 
@@ -124,10 +126,10 @@ def _decode_unusual(payload: bytes) -> BookTicker | Trade | DepthUpdate | str:
     try:
         outer = _decode_event(payload)
     except msgspec.ValidationError as error:
-        raise MalformedFrame(str(error)) from None
+        raise FrameError(str(error)) from None
     event = outer.data.e if outer.data is not None else outer.e
     if event in ("bookTicker", "trade", "depthUpdate"):
-        raise MalformedFrame(f"{event}: {reason}")
+        raise FrameError(f"{event}: {reason}")
     return event or "no_type"
 
 
@@ -135,22 +137,22 @@ def split_decimal(text: str) -> tuple[int, int]:
     """Return a plain decimal as (digits as one integer, count of decimals): "61800.20" is (6180020, 2).
 
     Raises:
-        MalformedFrame: the text is no plain decimal, or has more than DECIMALS_MAX decimals.
+        FrameError: the text is no plain decimal, or has more than DECIMALS_MAX decimals.
     """
     whole, point, fraction = text.removeprefix("-").partition(".")
     digits = whole + fraction
     # isdigit alone takes other scripts' digits, int alone takes underscores and blanks.
     if not (digits.isascii() and digits.isdigit() and whole) or (point and not fraction) or len(digits) > 40:
-        raise MalformedFrame(f"{text[:40]!r} is no decimal")
+        raise FrameError(f"{text[:40]!r} is no decimal")
     if len(fraction) > DECIMALS_MAX:
-        raise MalformedFrame(f"{text!r} has more than {DECIMALS_MAX} decimals")
+        raise FrameError(f"{text!r} has more than {DECIMALS_MAX} decimals")
     return (-int(digits) if text[0] == "-" else int(digits)), len(fraction)
 
 
 def step_counter(step: Decimal) -> Callable[[str], int]:
     """Return a function that counts the steps in a decimal text, exactly; it remembers the texts seen lately.
 
-    The function returns NON_FINITE for the words that stand for no number, and raises NotAMultiple or MalformedFrame.
+    The function returns NON_FINITE for the words that stand for no number, and raises StepError or FrameError.
     """
     _, digits, exponent = step.as_tuple()
     assert isinstance(exponent, int), "a step is finite"
@@ -159,14 +161,14 @@ def step_counter(step: Decimal) -> Callable[[str], int]:
 
     @lru_cache(maxsize=1 << 16)
     def count_steps(text: str) -> int:
-        if text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        if text.lower().lstrip("+-") in NO_NUMBERS:
             return NON_FINITE
         value, value_decimals = split_decimal(text)
         count, rest = divmod(value * 10**decimals, units * 10**value_decimals)
         if rest:
-            raise NotAMultiple(f"{text} is no multiple of {step:f}")
+            raise StepError(f"{text} is no multiple of {step:f}")
         if abs(count) >= PRODUCT_LIMIT:
-            raise MalformedFrame(f"{text} is beyond all bounds")
+            raise FrameError(f"{text} is beyond all bounds")
         return count
 
     return count_steps
@@ -192,10 +194,14 @@ class FrameDecoder:
         """Return the fields of one TICK in their order, or None where the message is no price.
 
         Raises:
-            NotAMultiple, MalformedFrame: as in step_counter.
+            StepError, FrameError: as in step_counter.
         """
         if isinstance(message, str):
             self.skipped[message] += 1
+            return None
+        reason = trade_fault(message) if isinstance(message, Trade) else ""
+        if reason:
+            self.skipped[reason] += 1
             return None
         known = self._symbols.get(message.s)
         if known is None:
@@ -206,10 +212,6 @@ class FrameDecoder:
         if isinstance(message, BookTicker):
             sides = ticks(message.b), ticks(message.a), lots(message.B), lots(message.A)
             return event_ns, recv_ns, message.u, index, QUOTE, 0, 0, *sides
-        reason = trade_fault(message)
-        if reason:
-            self.skipped[reason] += 1
-            return None
         conditions = BUYER_IS_MAKER if message.m else 0
         fields = ticks(message.p), lots(message.q), message.t, conditions
         return event_ns, recv_ns, message.t, index, TRADE, 0, 0, *fields
@@ -222,7 +224,7 @@ def trade_fault(trade: Trade) -> str:
     """
     if trade.X != "MARKET":
         return f"trade_{trade.X[:24] or 'no_kind'}"
-    if not trade.p.strip("0.-") or not trade.q.strip("0.-") or trade.p.startswith("-") or trade.q.startswith("-"):
+    if any(text.startswith("-") or (text and not text.strip("0.")) for text in (trade.p, trade.q)):
         return "trade_not_positive"
     return ""
 
@@ -264,7 +266,7 @@ def survey_frames(
             if isinstance(message, str) or (isinstance(message, Trade) and trade_fault(message)):
                 continue
             _widen(seen, message)
-        except MalformedFrame as error:
+        except FrameError as error:
             survey.malformed_count += 1
             first = first or f"line {number}: {error}"
     if survey.malformed_count * 100 > survey.line_count * MALFORMED_PERCENT_MAX:
@@ -286,10 +288,10 @@ def decode_frames(path: Path, decoder: FrameDecoder, progress: Progress | None =
     for number, recv, payload in _read_lines(path, progress):
         try:
             row = decoder.row(decode_payload(payload), _local_ns(recv))
-        except MalformedFrame:
+        except FrameError:
             decoder.skipped["malformed"] += 1
             continue
-        except NotAMultiple as error:
+        except StepError as error:
             remedy = "give a finer --tick-size or --lot-size, or neither"
             raise RecordingError(str(error), f"{path}, line {number}", remedy) from None
         if row is None:
@@ -303,22 +305,32 @@ def decode_frames(path: Path, decoder: FrameDecoder, progress: Progress | None =
 
 def _widen(seen: dict[str, list[tuple[int, int]]], message: BookTicker | Trade) -> None:
     """Keep, for each symbol, the largest value and the finest decimals of its prices and of its quantities."""
-    is_quote = isinstance(message, BookTicker)
-    texts = ((message.b, message.a), (message.B, message.A)) if is_quote else ((message.p,), (message.q,))
+    prices: tuple[str, ...]
+    quantities: tuple[str, ...]
+    if isinstance(message, BookTicker):
+        prices, quantities = (message.b, message.a), (message.B, message.A)
+    else:
+        prices, quantities = (message.p,), (message.q,)
     found = seen.get(message.s, [(0, 0), (0, 0)])
     # Both are computed before either is kept, so that a malformed quantity leaves no trace of its price.
-    seen[message.s] = [_widest(known, side) for known, side in zip(found, texts, strict=True)]
+    seen[message.s] = [_widest(found[0], prices), _widest(found[1], quantities)]
 
 
 def _widest(known: tuple[int, int], texts: tuple[str, ...]) -> tuple[int, int]:
+    value_max, decimals_max = known
     for text in texts:
-        if text.lower().lstrip("+-") not in ("nan", "inf", "infinity"):
-            value, decimals = _split_cached(text)
-            known = max(known[0], value // 10**decimals), max(known[1], decimals)
-    return known
+        value, decimals = _extent(text)
+        value_max, decimals_max = max(value_max, value), max(decimals_max, decimals)
+    return value_max, decimals_max
 
 
-_split_cached = lru_cache(maxsize=1 << 16)(split_decimal)
+@lru_cache(maxsize=1 << 16)
+def _extent(text: str) -> tuple[int, int]:
+    """Return a decimal's whole part and its count of decimals; a word that stands for no number has neither."""
+    if text.lower().lstrip("+-") in NO_NUMBERS:
+        return 0, 0
+    value, decimals = split_decimal(text)
+    return value // 10**decimals, decimals
 
 
 def _instrument(
@@ -342,7 +354,7 @@ def _check_bound(value: int, decimals: int, limit: int, given: Decimal | None, w
 
 def _local_ns(text: bytes) -> int:
     if not text.isdigit() or len(text) > 19 or (value := int(text)) > NUMBER_MAX:
-        raise MalformedFrame(f"{text[:24].decode('ascii', 'backslashreplace')!r} is no time in nanoseconds")
+        raise FrameError(f"{text[:24].decode('ascii', 'backslashreplace')!r} is no time in nanoseconds")
     return value
 
 

@@ -38,7 +38,7 @@ Q_BID, Q_BID_SIZE, Q_ASK, Q_ASK_SIZE, Q_EXCHANGE, Q_SUSPICIOUS = 1, 2, 3, 4, 5, 
 T_PRICE, T_SIZE, T_EXCHANGE, T_CONDITIONS, T_SUSPICIOUS = 1, 2, 3, 4, 5
 
 MS_PER_DAY, MS_PER_HOUR, NS_PER_MS = 86_400_000, 3_600_000, 1_000_000
-DIGITS_LIMIT = 18
+DIGITS_LIMIT, HEX_DIGITS_LIMIT = 18, 15
 BLOCK_BYTES = 4 << 20
 
 # Bytes of the text.
@@ -231,7 +231,7 @@ def parse_field(buffer, at, column):
     Every loop ends at the newline that closes the buffer at the latest.
     """
     start = at
-    value = 0
+    value = np.int64(0)
     if column == LETTER:
         if buffer[at] <= SPACE or buffer[at] == COMMA or buffer[at] > 126:
             return at, -1
@@ -240,7 +240,10 @@ def parse_field(buffer, at, column):
         readable = True
         while buffer[at] != COMMA and buffer[at] != NEWLINE and buffer[at] != CARRIAGE_RETURN:
             byte = np.int64(buffer[at])
-            if ZERO <= byte <= NINE:
+            readable = readable and at - start < HEX_DIGITS_LIMIT
+            if not readable:
+                value = np.int64(0)
+            elif ZERO <= byte <= NINE:
                 value = value * 16 + byte - ZERO
             elif UPPER_A <= byte <= UPPER_F:
                 value = value * 16 + byte - UPPER_A + 10
@@ -249,15 +252,12 @@ def parse_field(buffer, at, column):
             else:
                 readable = False
             at += 1
-            if at - start > 15:
-                readable = False
-                value = 0
         return at, (value if readable else 0)
     while ZERO <= buffer[at] <= NINE:
+        if at - start == DIGITS_LIMIT:
+            return at, -1
         value = value * 10 + np.int64(buffer[at]) - ZERO
         at += 1
-        if at - start > DIGITS_LIMIT:
-            return at, -1
     if at == start or (column == MILLISECONDS and value >= MS_PER_DAY):
         return at, -1
     return at, value

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from pipeline.errors import RecordingError, UserError
+from pipeline.errors import InstrumentError, RecordingError
 from pipeline.instruments import Instruments
 from pipeline.messages import QUOTE, STATUS, TICK, TIMER, TRADE
 
@@ -99,11 +100,8 @@ def _load_info(path: Path) -> dict[str, Any]:
 def _load_instruments(path: Path) -> Instruments:
     try:
         instruments = Instruments.load(path)
-    except RecordingError:
-        raise
-    except (ValueError, TypeError, LookupError, ArithmeticError, UserError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RecordingError(f"{INSTRUMENTS_FILE} is not a symbol table: {reason}", str(path), _IMPORT_AGAIN) from error
+    except InstrumentError as error:
+        raise RecordingError(f"{INSTRUMENTS_FILE} is no symbol table: {error.what}", error.where, _IMPORT_AGAIN) from error
     if len(instruments) == 0:
         raise RecordingError(f"{INSTRUMENTS_FILE} names no instrument", str(path), _IMPORT_AGAIN)
     return instruments
@@ -166,9 +164,11 @@ class RecordingWriter:
         self._first_event_ns, self._last_event_ns = np.iinfo(np.int64).max, np.iinfo(np.int64).min
         self._kind_counts = np.zeros(256, np.int64)
         self._file: BinaryIO | None = None
+        self._new_parents: list[Path] = []
         check_target(self.path, overwrite)
         self._folder = self.path.parent / f".{self.path.name}.{secrets.token_hex(4)}.partial"
         try:
+            self._new_parents = [parent for parent in self.path.parents if not parent.exists()]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._folder.mkdir()
             self._file = (self._folder / TICKS_FILE).open("w+b")
@@ -188,7 +188,8 @@ class RecordingWriter:
         Raises:
             RecordingError: the disk is full or the write fails.
         """
-        assert ticks.dtype == TICK and ticks.ndim == 1, "a recording holds one-dimensional arrays of TICK"
+        assert ticks.dtype == TICK, "a recording holds TICK"
+        assert ticks.ndim == 1, "a chunk has one dimension"
         assert self._file is not None, "append after close"
         if len(ticks) == 0:
             return
@@ -230,13 +231,15 @@ class RecordingWriter:
     def abort(self) -> None:
         """Remove what was written so far; the target stays as it was."""
         if self._file is not None:
-            try:
+            # The buffered rest may not fit on the disk either; it is thrown away with the folder.
+            with suppress(OSError):
                 self._file.close()
-            except OSError:
-                # The buffered rest did not fit on the disk either; it is thrown away with the folder.
-                pass
             self._file = None
         shutil.rmtree(self._folder, ignore_errors=True)
+        for parent in self._new_parents:
+            # One that is in use by now, or was never made, stays as it is.
+            with suppress(OSError):
+                parent.rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -275,17 +278,16 @@ class RecordingWriter:
         }
 
     def _put_in_place(self) -> None:
-        old = None
-        if self.path.exists():
-            old = self._folder.with_suffix(".old")
-            self.path.rename(old)
+        old = self._folder.with_suffix(".old")
         try:
+            if self.path.exists():
+                self.path.rename(old)
             self._folder.rename(self.path)
         except BaseException:
-            if old is not None:
+            if old.exists() and not self.path.exists():
                 old.rename(self.path)
             raise
-        if old is not None:
+        finally:
             shutil.rmtree(old, ignore_errors=True)
 
     def _error(self, error: OSError) -> RecordingError:

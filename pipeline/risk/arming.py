@@ -20,7 +20,8 @@ from pipeline.risk.levels import first_level
 from pipeline.risk.stops import END, NO_SLOT, add, remove, take_slot
 from pipeline.topology import RISK_COUNTERS, RISK_NEXT_STOP
 from shm.counters import stage_add
-from shm.jit import njit
+from shm.jit import njit_inner
+from shm.ring import AT
 from shm.rows import current, edit, latest
 from shm.transaction import stage, staged
 
@@ -32,7 +33,7 @@ NO_STOP_SLOT = RISK_COUNTERS.index("no_stop_slot")
 DEFAULT_STOPS_MAX = 2
 
 
-@njit
+@njit_inner
 def arm_defaults(state, row, new_slots):
     """Stage the configured stops for a position that has just opened.
 
@@ -51,7 +52,7 @@ def arm_defaults(state, row, new_slots):
     return count
 
 
-@njit
+@njit_inner
 def arm(state, row, kind, percent_ppm, new_slots, count):
     """Stage one stop of a position.
 
@@ -68,7 +69,8 @@ def arm(state, row, kind, percent_ppm, new_slots, count):
     stop_id = staged(transaction, next_stop, transaction.memory[next_stop]) + 1
     stage(transaction, next_stop, stop_id)
     spare = edit(transaction, book.table, slot)
-    book.table.words[spare, :] = 0
+    for w in range(book.table.words.shape[1]):
+        book.table.words[spare, w] = 0
     stop = book.table.copies[spare]
     stop["stop_id"] = stop_id
     stop["generation"] = position["generation"]
@@ -86,13 +88,15 @@ def arm(state, row, kind, percent_ppm, new_slots, count):
     book.extremes[slot] = 0
     event = state.events.ring.slots[stop_event(state, STOP_ARMED, slot)]
     event["quantity_lots"] = abs(position["quantity_lots"])
+    # The first tick that it can see: with it, and the ticks, anyone can check what it does.
+    event["tick_seq"] = state.ticks.local[AT]
     stage_add(transaction, state.counters, STOPS_ARMED, 1)
     stage_add(transaction, state.counters, STATIC_ARMED if kind == STATIC else TRAILING_ARMED, 1)
     new_slots[count] = slot
     return count + 1
 
 
-@njit
+@njit_inner
 def end_stops(state, row, instrument, generation, ended_slots):
     """Stage the end of every stop of one generation of a position.
 
@@ -117,6 +121,7 @@ def end_stops(state, row, instrument, generation, ended_slots):
             ending["owed"] = 0
             event = state.events.ring.slots[stop_event(state, STOP_ENDED, slot)]
             event["reason"] = reason
+            event["tick_seq"] = state.ticks.local[AT]
             stage_add(transaction, state.counters, STOPS_ENDED, 1)
             ended_slots[count] = slot
             count += 1
@@ -124,7 +129,7 @@ def end_stops(state, row, instrument, generation, ended_slots):
     return count
 
 
-@njit
+@njit_inner
 def settle_book(state, instrument, ended_slots, ended_count, new_slots, new_count):
     """Bring the private lists up to date with what a committed transaction ended and armed."""
     for k in range(ended_count):

@@ -17,7 +17,7 @@ from pipeline.risk.positions import add_working
 from pipeline.topology import ENTRIES_ALLOWED, ENTRY_ROOM_PER_MILLE, RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import load_relaxed, monotonic_ns
 from shm.counters import stage_add
-from shm.jit import njit
+from shm.jit import njit_inner
 from shm.ring import claim, room, stage_advance, stage_publish, wake
 from shm.rows import current, edit
 from shm.transaction import commit
@@ -30,7 +30,7 @@ REFUSED = RISK_COUNTERS.index("refused")
 REQUEST_SEQ_BITS = 48
 
 
-@njit
+@njit_inner
 def take_request(state, strategy, seq):
     """Check one request and send or refuse it, in one transaction with the cursor that consumes it."""
     reader = state.requests[strategy]
@@ -55,7 +55,7 @@ def take_request(state, strategy, seq):
     wake(state.orders)
 
 
-@njit
+@njit_inner
 def check_state(state, position, request):
     """Decide whether entries are allowed now, and whether the rings keep room for exits."""
     change, open_lots = request["side"] * request["quantity_lots"], position["quantity_lots"]
@@ -70,7 +70,7 @@ def check_state(state, position, request):
     return REASON_NONE
 
 
-@njit
+@njit_inner
 def send_entry(state, strategy, seq, request):
     """Stage the order of an accepted request."""
     instrument, side, lots = np.int64(request["instrument"]), request["side"], request["quantity_lots"]
@@ -81,7 +81,8 @@ def send_entry(state, strategy, seq, request):
     mark = state.marks[instrument]
     orders = state.orders.ring
     slot = claim(state.orders, 1) & (orders.slots.shape[0] - 1)
-    orders.slot_words[slot, :] = 0
+    for w in range(orders.slot_words.shape[1]):
+        orders.slot_words[slot, w] = 0
     order = orders.slots[slot]
     order["order_id"] = ((strategy + 1) << REQUEST_SEQ_BITS) | seq
     order["event_ns"] = state.words[RISK_NOW_NS]
@@ -101,7 +102,7 @@ def send_entry(state, strategy, seq, request):
     stage_add(state.transaction, state.counters, ENTRIES_SUBMITTED, 1)
 
 
-@njit
+@njit_inner
 def refuse(state, strategy, seq, request, reason):
     """Stage a refusal: counted by reason, and told in an event that the strategy reads."""
     event = state.events.ring.slots[new_event(state, REQUEST_REFUSED)]

@@ -4,12 +4,12 @@ import numpy as np
 
 from pipeline.topology import RISK_NOW_NS
 from shm.atomics import monotonic_ns
-from shm.jit import njit
+from shm.jit import njit_inner
 from shm.ring import claim, stage_publish
 from shm.rows import latest
 
 
-@njit
+@njit_inner
 def new_event(state, kind):
     """Claim an event and fill what all kinds share. It becomes readable when the transaction commits.
 
@@ -19,7 +19,8 @@ def new_event(state, kind):
     slots = state.events.ring.slots
     seq = claim(state.events, 1)
     slot = seq & (slots.shape[0] - 1)
-    state.events.ring.slot_words[slot, :] = 0
+    for w in range(state.events.ring.slot_words.shape[1]):
+        state.events.ring.slot_words[slot, w] = 0
     event = slots[slot]
     event["event_id"] = seq + 1
     event["event_ns"] = state.words[RISK_NOW_NS]
@@ -30,7 +31,7 @@ def new_event(state, kind):
     return slot
 
 
-@njit
+@njit_inner
 def stop_event(state, kind, stop_slot):
     """Claim an event about a stop, filled from its row as this transaction leaves it."""
     slot = new_event(state, kind)

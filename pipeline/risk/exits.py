@@ -22,7 +22,7 @@ from pipeline.risk.stops import OWED_COUNT, add_owed, remove_owed, set_bounds
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import monotonic_ns
 from shm.counters import stage_add
-from shm.jit import njit
+from shm.jit import njit_inner
 from shm.ring import claim, stage_publish, wake
 from shm.rows import current, edit
 from shm.transaction import commit
@@ -38,13 +38,13 @@ EXIT_ID_BIT = 1 << 62
 ATTEMPT_BITS = 16
 
 
-@njit
+@njit_inner
 def exit_order_id(stop_id, attempt):
     """Return the id of a stop's n-th exit: the same whoever computes it, and whenever."""
     return EXIT_ID_BIT | (stop_id << ATTEMPT_BITS) | attempt
 
 
-@njit
+@njit_inner
 def fire(state, slot, price_ticks, tick_seq):
     """Fire one armed stop at a price, in one transaction: row, position, order and event together.
 
@@ -88,7 +88,7 @@ def fire(state, slot, price_ticks, tick_seq):
     return 1
 
 
-@njit
+@njit_inner
 def send_exit(state, slot):
     """Stage a fired stop's next exit order for what is left of its position.
 
@@ -111,7 +111,8 @@ def send_exit(state, slot):
     stop["order_id"] = exit_order_id(stop["stop_id"], np.int64(stop["attempt"]))
     orders = state.orders.ring
     order_slot = claim(state.orders, 1) & (orders.slots.shape[0] - 1)
-    orders.slot_words[order_slot, :] = 0
+    for w in range(orders.slot_words.shape[1]):
+        orders.slot_words[order_slot, w] = 0
     order = orders.slots[order_slot]
     order["order_id"] = stop["order_id"]
     order["event_ns"] = state.words[RISK_NOW_NS]
@@ -134,7 +135,7 @@ def send_exit(state, slot):
     return lots
 
 
-@njit
+@njit_inner
 def owe(state, slot):
     """Stage that a fired stop's exit came back unfilled: it is sent again after a wait that doubles each time."""
     book = state.book
@@ -149,7 +150,7 @@ def owe(state, slot):
     stop_event(state, STOP_OWED, slot)
 
 
-@njit
+@njit_inner
 def resend_owed(state):
     """Send the exits that are owed and due.
 

@@ -11,7 +11,7 @@ from pipeline.risk.positions import CLOSED, FLIPPED, OPENED, add_working, apply_
 from pipeline.risk.stops import NO_SLOT, add_owed, find
 from pipeline.topology import RISK_COUNTERS
 from shm.counters import stage_add
-from shm.jit import njit
+from shm.jit import njit_inner
 from shm.ring import stage_advance, wake
 from shm.rows import edit
 from shm.transaction import commit
@@ -23,7 +23,7 @@ BAD_REPORTS = RISK_COUNTERS.index("bad_reports")
 STOPS_PER_POSITION_MAX = 128
 
 
-@njit
+@njit_inner
 def take_report(state, seq, scratch):
     """Apply one report, in one transaction with the cursor that consumes it.
 
@@ -53,7 +53,7 @@ def take_report(state, seq, scratch):
         commit(transaction)
 
 
-@njit
+@njit_inner
 def take_fill(state, report, row, scratch):
     """Apply one fill: position, stops that end, stops that arm; then commit."""
     transaction = state.transaction
@@ -84,7 +84,7 @@ def take_fill(state, report, row, scratch):
     wake(state.events)
 
 
-@njit
+@njit_inner
 def take_back(state, report, row):
     """Take an order that ended unfilled out of what works; an exit's stop is owed. Then commit."""
     transaction = state.transaction

@@ -15,7 +15,7 @@ from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import fence_release, load_acquire, monotonic_ns, store_relaxed
 from shm.counters import add, put
 from shm.histogram import record
-from shm.jit import njit
+from shm.jit import njit, njit_inner
 from shm.pulse import LEAVE, PARK_NOW, turn
 from shm.ring import AT, PUBLISHED, advance, available, room, wake
 from shm.rows import current
@@ -49,7 +49,7 @@ def step(state, tick_budget, scratch):
     return done + take_ticks(state, tick_budget)
 
 
-@njit
+@njit_inner
 def take_reports(state, scratch):
     """Take the reports that are there, as long as what they cause finds room."""
     reader = state.reports
@@ -67,7 +67,7 @@ def take_reports(state, scratch):
     return end - first
 
 
-@njit
+@njit_inner
 def take_requests(state):
     """Take the strategies' requests that are there, each strategy in turn."""
     done = 0
@@ -83,7 +83,7 @@ def take_requests(state):
     return done
 
 
-@njit
+@njit_inner
 def take_ticks(state, tick_budget):
     """Take ticks: marks, stops, cursor."""
     reader, marks, words = state.ticks, state.marks, state.words
@@ -120,7 +120,7 @@ def take_ticks(state, tick_budget):
     return end - first
 
 
-@njit
+@njit_inner
 def watch_and_fire(state, seq, instrument):
     """Look at an instrument's stops with its present mark, and fire those that it crosses.
 
@@ -145,7 +145,7 @@ def watch_and_fire(state, seq, instrument):
     return True
 
 
-@njit
+@njit_inner
 def has_room(state):
     """Tell whether whatever one input can cause finds room in the rings."""
     return room(state.orders) >= ORDERS_NEEDED and room(state.events) >= EVENTS_NEEDED

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.messages import ARMED, LONG, PRICE_TICKS_LIMIT, TRAILING, TRIGGERED
 from pipeline.risk.levels import extreme_with, level_at
-from shm.jit import njit, njit_allocating
+from shm.jit import njit, njit_inner
 from shm.rows import Table, current
 
 FIRE_LONG, RISE, FIRE_SHORT, FALL = 0, 1, 2, 3
@@ -50,23 +50,23 @@ def make_book(table: Table, extremes: np.ndarray, instrument_count: int) -> Stop
         np.zeros((instrument_count, 4), words), np.zeros(slot_count, words), np.zeros(slot_count, words), np.zeros(2, words),
         np.zeros(slot_count, words),
     )  # fmt: skip
-    rebuild(book)
+    committed = 2 * np.arange(slot_count) + (table.commits & 1)
+    newest_first = np.argsort(table.copies["stop_id"][committed], kind="stable")[::-1].astype(words)
+    fill_lists(book, newest_first)
     return book
 
 
-@njit_allocating
-def rebuild(book):
-    """Make the private part from the rows: lists in order of ids, levels, bounds, free and owed slots."""
+@njit
+def fill_lists(book, newest_first):
+    """Make the private part from the rows: lists in order of ids, levels, bounds, free and owed slots.
+
+    Args:
+        book: StopBook whose private part is empty.
+        newest_first: int64, all slots by falling id: each is put before the last, so that lists come out oldest first.
+    """
     table = book.table
-    book.counts[:] = 0
-    book.heads[:] = END
-    slot_count = book.extremes.shape[0]
-    ids = np.zeros(slot_count, np.int64)
-    for slot in range(slot_count):
-        stop = table.copies[current(table, slot)]
-        ids[slot] = stop["stop_id"]
-    # From the newest id to the oldest, each put before the last: lists come out oldest first.
-    for slot in np.argsort(ids)[::-1]:
+    for k in range(newest_first.shape[0]):
+        slot = newest_first[k]
         stop = table.copies[current(table, slot)]
         if stop["state"] == ARMED or stop["state"] == TRIGGERED:
             instrument = np.int64(stop["instrument"])
@@ -81,7 +81,7 @@ def rebuild(book):
         set_bounds(book, instrument)
 
 
-@njit
+@njit_inner
 def set_bounds(book, instrument):
     """Compute the four bounds of one instrument from its stops."""
     fire_long, rise, fire_short, fall = 0, PRICE_TICKS_LIMIT, PRICE_TICKS_LIMIT, 0
@@ -102,7 +102,7 @@ def set_bounds(book, instrument):
     bounds[FIRE_LONG], bounds[RISE], bounds[FIRE_SHORT], bounds[FALL] = fire_long, rise, fire_short, fall
 
 
-@njit
+@njit_inner
 def quiet(book, instrument, bid_ticks, ask_ticks):
     """Tell whether a quote can neither fire nor move any stop of its instrument."""
     bounds = book.bounds[instrument]
@@ -114,7 +114,7 @@ def quiet(book, instrument, bid_ticks, ask_ticks):
     )
 
 
-@njit
+@njit_inner
 def watch(book, instrument, bid_ticks, ask_ticks, event_ns):
     """Update the stops of one instrument with a quote and find those that it fires.
 
@@ -147,13 +147,13 @@ def watch(book, instrument, bid_ticks, ask_ticks, event_ns):
     return fired_count
 
 
-@njit
+@njit_inner
 def is_crossed(side, price_ticks, level_ticks):
     """Tell whether a watched price is at or beyond a level."""
     return price_ticks <= level_ticks if side == LONG else price_ticks >= level_ticks
 
 
-@njit
+@njit_inner
 def take_slot(book):
     """Return a free slot, or NO_SLOT where the table is full."""
     if book.counts[FREE_COUNT] == 0:
@@ -162,14 +162,14 @@ def take_slot(book):
     return book.free[book.counts[FREE_COUNT]]
 
 
-@njit
+@njit_inner
 def release_slot(book, slot):
     """Give a slot back."""
     book.free[book.counts[FREE_COUNT]] = slot
     book.counts[FREE_COUNT] += 1
 
 
-@njit
+@njit_inner
 def add(book, slot, instrument):
     """Put a stop whose row is committed at the end of its instrument's list."""
     stop = book.table.copies[current(book.table, slot)]
@@ -185,7 +185,7 @@ def add(book, slot, instrument):
     set_bounds(book, instrument)
 
 
-@njit
+@njit_inner
 def remove(book, slot, instrument):
     """Take a stop that has ended out of its instrument's list, and free its slot."""
     if book.heads[instrument] == slot:
@@ -200,7 +200,7 @@ def remove(book, slot, instrument):
     set_bounds(book, instrument)
 
 
-@njit
+@njit_inner
 def find(book, instrument, stop_id):
     """Return the slot of a stop by its id, or NO_SLOT."""
     slot = book.heads[instrument]
@@ -211,7 +211,7 @@ def find(book, instrument, stop_id):
     return NO_SLOT
 
 
-@njit
+@njit_inner
 def add_owed(book, slot):
     """Remember that a fired stop has no working exit."""
     for k in range(book.counts[OWED_COUNT]):
@@ -221,7 +221,7 @@ def add_owed(book, slot):
     book.counts[OWED_COUNT] += 1
 
 
-@njit
+@njit_inner
 def remove_owed(book, slot):
     """Forget it again."""
     for k in range(book.counts[OWED_COUNT]):

@@ -174,6 +174,15 @@ def test_copy_lossy_while_a_batch_is_written_returns_none_of_its_slots(segment: 
     assert CAPACITY == missed(reader) + len(seqs)
 
 
+def test_copy_lossy_that_loses_a_single_record_counts_it(segment: Segment) -> None:
+    """A batch in the making reaches just one record that was still to be read."""
+    producer, (reader,) = open_ends(segment, LOSSY)
+    produce(producer, CAPACITY)
+    assert [0, 1, 2, 3, 4] == take_lossy(reader, 5)
+    ring.claim(producer, 6)
+    assert ([6, 7], 1) == (take_lossy(reader), missed(reader))
+
+
 def test_ring_view_counts_what_is_there_and_who_is_behind(segment: Segment) -> None:
     """People see capacity, published, and each reader's depth."""
     producer, (reader, _) = open_ends(segment, GATING, LOSSY)
@@ -185,7 +194,7 @@ def test_ring_view_counts_what_is_there_and_who_is_behind(segment: Segment) -> N
 
 @pytest.mark.parametrize(
     ("first", "count", "expected"),
-    [(None, 3, [17, 18, 19]), (None, 99, [12, 13, 14, 15, 16, 17, 18, 19]), (0, 3, [12, 13, 14]), (18, 9, [18, 19]), (50, 3, [])],
+    [(None, 3, [17, 18, 19]), (None, 99, [*range(12, 20)]), (0, 3, [12, 13, 14]), (18, 9, [18, 19]), (50, 3, [])],
 )
 def test_ring_view_read_returns_what_is_left(segment: Segment, first: int | None, count: int, expected: list[int]) -> None:
     """By default the newest; from a sequence that is gone, the oldest that is left."""

@@ -142,4 +142,3 @@ class RingMachine(RuleBasedStateMachine):
 
 TestRingModel = RingMachine.TestCase
 TestRingModel.settings = settings(max_examples=60, stateful_step_count=40)
-TestRingModel.pytestmark = pytestmark

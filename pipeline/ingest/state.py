@@ -1,0 +1,61 @@
+"""What the ingest stage holds: its arrays as kernels take them, and how they are opened."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.ingest.conflate import NONE, PICK_COUNT
+from pipeline.messages import TICK
+from shm.counters import Counters, open_counters
+from shm.ring import Producer, open_producer, open_ring
+from shm.segment import Segment
+from shm.transaction import Transaction, open_transaction
+
+# Private words.
+CHUNK_AT, CHUNK_END, ENDED, NEXT_DUE_NS, LAST_SENT_NS = range(5)
+
+#: Ticks that a feed hands over at once. Small when paced, since making them takes time that a due tick would wait.
+CHUNK_PACED, CHUNK_FAST = 256, 8192
+
+
+class IngestState(NamedTuple):
+    """Everything that the kernels of this stage touch."""
+
+    transaction: Transaction
+    ticks: Producer
+    words: np.ndarray  #: topology's ingest words
+    words_base: int
+    counters: Counters
+    chunk: np.ndarray  #: private: TICK records from the feed
+    keep: np.ndarray  #: private: marks of conflation
+    picks: np.ndarray  #: private: scratch of conflation
+    local: np.ndarray  #: private words
+    slowness: float  #: our nanoseconds per nanosecond of event time; 0 = as fast as possible
+    live: bool  #: what finds no room is conflated; else it waits
+
+
+def open_ingest(segment: Segment, instrument_count: int, speed: float, live: bool) -> IngestState:
+    """Open the stage on an instance: first redo what a dead process left half applied, then read.
+
+    Args:
+        segment: The instance.
+        instrument_count: How many instruments.
+        speed: 1.0 = as it happened, 10.0 = ten times as fast, inf = as fast as possible.
+        live: Whether a full ring conflates.
+    """
+    transaction = open_transaction(segment, "ingest")
+    fast = speed == float("inf")
+    chunk_count = CHUNK_FAST if fast else CHUNK_PACED
+    return IngestState(
+        transaction=transaction,
+        ticks=open_producer(segment, open_ring(segment, "ticks", TICK)),
+        words=segment.array("ingest.state"),
+        words_base=segment.base("ingest.state"),
+        counters=open_counters(segment, "ingest"),
+        chunk=np.zeros(chunk_count, TICK),
+        keep=np.zeros(chunk_count, np.uint8),
+        picks=np.full((instrument_count, PICK_COUNT), NONE, np.int64),
+        local=np.zeros(8, np.int64),
+        slowness=0.0 if fast else 1.0 / speed,
+        live=live and not fast,
+    )

@@ -1,0 +1,92 @@
+"""All of an instance that metrics read: opened once, looked at when asked, never written."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.instruments import Instruments
+from pipeline.tables import MARK, POSITION, STOP
+from pipeline.topology import (
+    COUNTERS,
+    HISTOGRAMS,
+    REASON_BANKS,
+    STARTED_NS,
+    WORKERS,
+    RingRow,
+    Sizes,
+    read_about,
+    ring_rows,
+    strategy_names,
+)
+from shm import heartbeat, histogram, rows
+from shm.counters import STRIDE, Counters, open_counters, snapshot
+from shm.heartbeat import Heartbeat
+from shm.ring import RingView, open_ring
+from shm.segment import Segment
+
+
+@dataclass(frozen=True)
+class InstanceView:
+    """An instance's shared words, by name."""
+
+    epoch: int
+    instruments: Instruments
+    strategies: tuple[str, ...]
+    rings: tuple[tuple[RingRow, RingView], ...]
+    heartbeats: dict[str, Heartbeat]
+    counters: dict[str, Counters]
+    reasons: dict[str, Counters]
+    histograms: dict[str, np.ndarray]
+    positions: rows.Table
+    stops: rows.Table
+    marks: np.ndarray
+    supervisor: np.ndarray
+
+    def count(self, worker: str, name: str) -> int:
+        """Return one counter of a worker."""
+        return int(self.counters[worker].words[STRIDE * COUNTERS[worker].index(name)])
+
+    def reason_counts(self, bank: str, names: tuple[str, ...]) -> dict[str, int]:
+        """Return a bank of counts by reason."""
+        return snapshot(self.reasons[bank], names)
+
+    def word(self, worker: str, word: int) -> int:
+        """Return one word of a worker's heartbeat."""
+        return int(self.heartbeats[worker].words[word])
+
+    @property
+    def started_ns(self) -> int:
+        """Monotonic start of the launch; 0 where nobody noted it."""
+        return int(self.supervisor[STARTED_NS])
+
+
+def open_view(segment: Segment) -> InstanceView:
+    """Open everything that metrics read."""
+    about = read_about(segment)
+    sizes = Sizes(**about["sizes"])
+    strategies = strategy_names(sizes.strategies)
+    return InstanceView(
+        epoch=segment.epoch,
+        instruments=Instruments.from_json(about["instruments"]),
+        strategies=strategies,
+        rings=tuple((row, RingView(open_ring(segment, row.name, row.dtype))) for row in ring_rows(sizes.strategies)),
+        heartbeats={name: heartbeat.open_heartbeat(segment, name) for name in (*WORKERS, *strategies)},
+        counters={worker: open_counters(segment, worker) for worker in COUNTERS},
+        reasons={bank: open_counters(segment, bank) for bank in REASON_BANKS},
+        histograms={name: histogram.open_histogram(segment, name) for name in HISTOGRAMS},
+        positions=rows.open_table(segment, "positions", POSITION),
+        stops=rows.open_table(segment, "stops", STOP),
+        marks=segment.array("marks", MARK),
+        supervisor=segment.array("supervisor.state"),
+    )
+
+
+def seconds(duration_ns: float) -> float:
+    """Return nanoseconds in seconds, Prometheus's unit."""
+    return duration_ns / 1e9
+
+
+def age_seconds(stamp_ns: int) -> float:
+    """Return the age of a monotonic stamp; never below 0, since its writer may just have renewed it."""
+    return seconds(max(0, time.monotonic_ns() - stamp_ns))

@@ -1,0 +1,160 @@
+"""An instance as people and reports see it: reads only, at any moment, of one that runs or that died."""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline import topology
+from pipeline.instruments import Instruments
+from pipeline.messages import EVENT, LONG, REJECT_REASONS, STATIC, TRAILING
+from pipeline.tables import MARK, POSITION, STOP, VENUE_FILL, VENUE_ORDER
+from shm import counters, heartbeat, histogram, rows
+from shm.heartbeat import State
+from shm.ring import LOSSY, RingView, open_ring
+from shm.segment import Segment
+
+#: How often a row that changes while it is copied is looked at again.
+ATTEMPTS = 100
+PPM = 1_000_000
+
+
+class RingDepth(NamedTuple):
+    """How far one reader of a ring is behind."""
+
+    ring: str
+    reader: str
+    depth: int
+    capacity: int
+    missed: int
+    is_lossy: bool
+
+
+class Worker(NamedTuple):
+    """One process as its heartbeat tells it."""
+
+    name: str
+    pid: int
+    state: State
+    wait: int
+    cpu_ns: int
+    beat_ns: int
+    restarts: int
+
+
+class View:
+    """Counters, histograms, rings and tables of one instance."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.about = topology.read_about(segment)
+        self.sizes = topology.Sizes(**self.about["sizes"])
+        self.instruments = Instruments.from_json(self.about["instruments"])
+        self.workers = tuple(self.about["placement"])
+        self._supervisor = segment.array("supervisor.state")
+        table = topology.ring_rows(self.sizes.strategies)
+        self._rings = [(row, RingView(open_ring(segment, row.name, row.dtype))) for row in table]
+        self.events = RingView(open_ring(segment, "events", EVENT))
+
+    @property
+    def entries_allowed(self) -> bool:
+        """Whether orders that open positions may leave."""
+        return bool(self._supervisor[topology.ENTRIES_ALLOWED])
+
+    def counters(self, worker: str) -> dict[str, int]:
+        """Return a worker's counters by name."""
+        return counters.snapshot(counters.open_counters(self.segment, worker), topology.COUNTERS[worker])
+
+    def reasons(self, bank: str) -> dict[str, int]:
+        """Return how often each reason was given, of those that were: "refused" by risk, "rejected" by execution."""
+        counted = counters.snapshot(counters.open_counters(self.segment, bank), REJECT_REASONS)
+        return {reason: count for reason, count in counted.items() if count}
+
+    def latency_ns(self) -> dict[str, dict[str, int]]:
+        """Return count, quantiles and largest value of each histogram, in nanoseconds."""
+        return {name: histogram.summary(histogram.open_histogram(self.segment, name)).as_dict() for name in topology.HISTOGRAMS}
+
+    def worker(self, name: str) -> Worker:
+        """Return what a process says of itself, and how often it was restarted."""
+        words = self.segment.array(f"{name}.heartbeat")
+        pid, state, beat_ns, wait, cpu_ns = (
+            int(words[at]) for at in (heartbeat.PID, heartbeat.STATE, heartbeat.BEAT_NS, heartbeat.WAIT, heartbeat.CPU_NS)
+        )
+        return Worker(name, pid, State(state), wait, cpu_ns, beat_ns, int(self._supervisor[restart_word(name)]))
+
+    def rings(self) -> list[RingDepth]:
+        """Return how far each reader is behind, ring by ring; idle strategies' slots are left out."""
+        result = []
+        for row, view in self._rings:
+            for index, (reader, mode) in enumerate(row.readers):
+                if reader in self.workers and (row.writer in self.workers):
+                    result.append(
+                        RingDepth(row.name, reader, view.depth(index), view.capacity, view.missed(index), mode == LOSSY)
+                    )
+        return result
+
+    def rows(self, table: str, dtype: np.dtype) -> np.ndarray:
+        """Return a copy of a table's committed rows, each whole; rows may be of different moments."""
+        opened = rows.open_table(self.segment, table, dtype)
+        wanted = np.arange(len(opened.commits))
+        result = np.zeros(len(wanted), dtype)
+        for _ in range(ATTEMPTS):
+            versions = opened.commits[wanted]
+            result[wanted] = opened.copies[2 * wanted + (versions & 1)]
+            # A row that was committed again meanwhile may have been overwritten while we copied it.
+            wanted = wanted[opened.commits[wanted] != versions]
+            if len(wanted) == 0:
+                break
+        return result
+
+    def positions(self) -> np.ndarray:
+        """Return every row of the positions table, shape (strategies * instruments,), POSITION."""
+        return self.rows("positions", POSITION)
+
+    def stops(self) -> np.ndarray:
+        """Return every row of the stops table, STOP; those that hold nothing have state FREE."""
+        return self.rows("stops", STOP)
+
+    def stop_levels(self, stops: np.ndarray) -> np.ndarray:
+        """Return the level of each stop as it is now, in ticks, by the formulas of `risk.levels`; shape (stops,), int64.
+
+        Args:
+            stops: What `stops` returned.
+        """
+        extremes = self.segment.array("extremes").copy()
+        entries, ppm, is_long = stops["entry_ticks"], stops["percent_ppm"], stops["side"] == LONG
+        given = (stops["kind"] == STATIC) & (stops["level_ticks"] > 0)
+        first = np.where(given, stops["level_ticks"], _percent_levels(is_long, entries, ppm))
+        trailed = _percent_levels(is_long, extremes, ppm)
+        tighter = np.where(is_long, np.maximum(first, trailed), np.minimum(first, trailed))
+        return np.where((stops["kind"] == TRAILING) & (extremes != 0), tighter, first)
+
+    def marks(self) -> np.ndarray:
+        """Return a copy of the marks, one MARK for each instrument."""
+        return self.segment.array("marks", MARK).copy()
+
+    def venue_orders(self) -> np.ndarray:
+        """Return the paper venue's orders that it still remembers, VENUE_ORDER."""
+        count = int(self.segment.array("venue.state")[topology.VENUE_ORDERS])
+        return self.rows("venue.orders", VENUE_ORDER)[: min(count, self.sizes.venue_orders)]
+
+    def venue_fills(self) -> tuple[np.ndarray, bool]:
+        """Return the paper venue's fills that it still remembers, VENUE_FILL, and whether those are all."""
+        count = int(self.segment.array("venue.state")[topology.VENUE_FILLS])
+        return self.segment.array("venue.fills", VENUE_FILL)[: min(count, self.sizes.venue_orders)].copy(), (
+            count <= self.sizes.venue_orders
+        )
+
+    def money(self, instrument: int, tick_lots: int) -> Decimal:
+        """Return tick-lots as money in the instrument's currency."""
+        return self.instruments.money(instrument, tick_lots)
+
+
+def _percent_levels(is_long: np.ndarray, prices: np.ndarray, ppm: np.ndarray) -> np.ndarray:
+    return np.where(is_long, prices * (PPM - ppm) // PPM, -(-prices * (PPM + ppm) // PPM))
+
+
+def restart_word(name: str) -> int:
+    """Return where the supervisor counts the restarts of a process."""
+    names = (*topology.WORKERS, *topology.strategy_names(topology.STRATEGIES_MAX))
+    return topology.RESTARTS + names.index(name)

@@ -1,0 +1,113 @@
+"""Every kernel compiled once, by one process, before any worker starts.
+
+    python -m pipeline.warm < about.json
+
+prints a line when it begins a stage. The stages are built on a scratch instance of the smallest sizes: a kernel's types do not
+depend on how long its arrays are. Several processes that compile into one cache folder at once can crash (numba issue 4807);
+after this one, the workers only load.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from llvmlite import binding
+
+from pipeline.child import die_with_supervisor
+from pipeline.config import Config, config_from_json, with_overrides
+from pipeline.errors import UserError
+from pipeline.stage import stage_class
+from pipeline.topology import Sizes, regions, set_up, write_about
+from shm import heartbeat
+from shm.errors import SharedMemoryError
+from shm.jit import JIT_ENABLED, cache_folder, source_hash
+from shm.segment import Segment, finish, open_owned
+from shm.wait import PARK, make_waiter
+
+#: Slots and rows of the scratch instance.
+SCRATCH_SIZE = 64
+PARK_AFTER_NS = 1_000_000
+
+
+def marker(about: dict) -> Path:
+    """Return the file whose presence says that all kernels of these sources, settings and processor are compiled."""
+    parts = (
+        source_hash(), binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), sys.version,
+        about["sizes"]["strategies"], about["config"]["feed"]["kind"], bool(about["feed"]["symbols"]), *about["warm"],
+    )  # fmt: skip
+    return cache_folder() / f"complete-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+
+
+def is_cold(about: dict) -> bool:
+    """Tell whether a start would have to compile."""
+    return JIT_ENABLED and not marker(about).exists()
+
+
+def warm_stages(about: dict, names: Sequence[str]) -> Iterator[str]:
+    """Load or compile the kernels of these stages, yielding the name of each when it is done.
+
+    Args:
+        about: What the instance to come says about itself.
+        names: Which stages.
+    """
+    with tempfile.TemporaryDirectory(prefix="stopline-") as folder, _scratch(about) as segment:
+        config = _harmless(config_from_json(about["config"]), folder)
+        for name in names:
+            bell = segment.base(f"{name}.heartbeat") + heartbeat.BELL
+            stage = stage_class(name)(segment, config, make_waiter(segment.memory, bell, PARK, PARK_AFTER_NS))
+            try:
+                stage.warm_up()
+            finally:
+                stage.close()
+            yield name
+
+
+@contextlib.contextmanager
+def _scratch(about: dict) -> Iterator[Segment]:
+    """Give an instance that nobody else sees: its file has no name once it is open."""
+    given = Sizes(**about["sizes"])
+    sizes = Sizes(given.instruments, given.strategies, *[SCRATCH_SIZE] * (len(Sizes._fields) - 2))
+    segment = open_owned(f"warm-{os.getpid()}", regions(sizes, about["blob_bytes"]), fresh=True)
+    segment.unlink()
+    try:
+        set_up(segment, sizes, {})
+        write_about(segment, about | {"sizes": sizes._asdict()})
+        finish(segment)
+        yield segment
+    finally:
+        segment.close()
+
+
+def _harmless(config: Config, folder: str) -> Config:
+    """Return the settings with which a stage touches nothing that a real one uses."""
+    overrides = {"sidecar.metrics_port": 0, "sidecar.database": f"{folder}/warm.duckdb"}
+    return with_overrides(config, overrides)
+
+
+def main() -> int:
+    """Compile all that the description of an instance on standard input needs, then leave the marker."""
+    die_with_supervisor()
+    about = json.load(sys.stdin)
+    names = about["warm"]
+    print(names[0], flush=True)
+    try:
+        for done, _ in enumerate(warm_stages(about, names), start=1):
+            if done < len(names):
+                print(names[done], flush=True)
+    except (UserError, SharedMemoryError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    path = marker(about)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.replace(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""The life of a worker process: attach, warm up, READY, run, beat, drain, stop.
+
+    python -m pipeline.worker NAME INSTANCE INCARNATION    one stage
+    python -m pipeline.worker --standby INSTANCE           a warm process that becomes whichever hot stage dies
+
+The stage's kernel comes back to Python every 10 ms: only there are commands seen, signals handled and the beat written.
+An incarnation other than its own in its heartbeat means that the supervisor has given its place to another process: it writes
+nothing more, not even its state, and leaves with EXIT_FENCED.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+import numpy as np
+
+from pipeline.child import die_with_supervisor
+from pipeline.config import config_from_json
+from pipeline.errors import UserError
+from pipeline.placement import HOT_WORKERS
+from pipeline.stage import Stage, stage_class
+from pipeline.topology import read_about
+from pipeline.warm import warm_stages
+from shm import heartbeat
+from shm.errors import SharedMemoryError
+from shm.heartbeat import Command, State
+from shm.layout import PAGE, WORD
+from shm.segment import Segment, attach
+from shm.wait import make_waiter
+
+#: A kernel's turn: how late a command or a signal may be seen.
+TURN_NS = 10_000_000
+#: How often a worker that is ready looks whether it may run, in seconds.
+LOOK_S = 0.001
+#: What is off the hot path yields to it where they share a core.
+NICE_OTHERS = 10
+
+#: How a worker ends.
+EXIT_OK, EXIT_BROKEN, EXIT_USER_ERROR, EXIT_FENCED = range(4)
+
+
+class Termination:
+    """SIGTERM counts as the command STOP; SIGINT is the supervisor's to handle."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        self.asked = True
+
+
+def take_seat(name: str, core: int) -> None:
+    """Pin this process to its core; say so and go on where that is not permitted."""
+    if core >= 0:
+        try:
+            os.sched_setaffinity(0, {core})
+        except OSError as error:
+            print(f"{name} is not pinned to core {core}: {error.strerror}", file=sys.stderr, flush=True)
+    if name not in HOT_WORKERS:
+        os.nice(NICE_OTHERS)
+
+
+def live(name: str, segment: Segment, incarnation: int, termination: Termination) -> int:
+    """Be one worker until told to stop.
+
+    Args:
+        name: Which one.
+        segment: The mapped instance.
+        incarnation: Which start of this worker we are.
+        termination: Set by SIGTERM.
+    Returns:
+        The exit code.
+    """
+    about = read_about(segment)
+    config = config_from_json(about["config"])
+    core, wait = about["placement"][name]["core"], about["placement"][name]["wait"]
+    take_seat(name, core)
+    words = segment.array(f"{name}.heartbeat")
+    if words[heartbeat.INCARNATION] != incarnation:
+        return EXIT_FENCED
+    cpu_ns_before = int(words[heartbeat.CPU_NS]) - time.process_time_ns()
+    words[heartbeat.STATE] = State.BOOT
+    words[heartbeat.PID] = os.getpid()
+    words[heartbeat.START] = heartbeat.process_start(os.getpid())
+    words[heartbeat.WAIT] = wait
+    map_pages(segment)
+    bell = segment.base(f"{name}.heartbeat") + heartbeat.BELL
+    park_after_ns = getattr(config.workers, name).park_after_ns
+    stage = stage_class(name)(segment, config, make_waiter(segment.memory, bell, wait, park_after_ns))
+    words[heartbeat.STATE] = State.COMPILING
+    stage.warm_up()
+    gc.collect()
+    gc.freeze()
+    words[heartbeat.STATE] = State.READY
+    while words[heartbeat.COMMAND] == Command.WAIT and words[heartbeat.INCARNATION] == incarnation and not termination.asked:
+        words[heartbeat.BEAT_NS] = time.monotonic_ns()
+        time.sleep(LOOK_S)
+    code = serve(stage, words, incarnation, cpu_ns_before, termination)
+    stage.close()
+    return code
+
+
+def serve(stage: Stage, words: np.ndarray, incarnation: int, cpu_ns_before: int, termination: Termination) -> int:
+    """Run a stage that is ready, until told to stop.
+
+    Args:
+        stage: The stage.
+        words: Its heartbeat block.
+        incarnation: Which start of this worker we are.
+        cpu_ns_before: What to add to our processor time, so that those before us count.
+        termination: Set by SIGTERM.
+    Returns:
+        The exit code.
+    """
+    state = State.RUNNING
+    if words[heartbeat.INCARNATION] == incarnation:
+        words[heartbeat.STATE] = state
+    while not termination.asked:
+        if words[heartbeat.INCARNATION] != incarnation:
+            return EXIT_FENCED
+        command = words[heartbeat.COMMAND]
+        if command == Command.STOP:
+            break
+        code = stage.run(time.monotonic_ns() + TURN_NS)
+        words[heartbeat.BEAT_NS] = time.monotonic_ns()
+        words[heartbeat.CPU_NS] = cpu_ns_before + time.process_time_ns()
+        if code < 0:
+            words[heartbeat.STATE] = State.FAILED
+            print(f"error: {stage.name} broke an invariant, code {code}", file=sys.stderr, flush=True)
+            return EXIT_BROKEN
+        if command == Command.DRAIN:
+            reached = State.DRAINED if stage.drained() else State.RUNNING
+            if reached != state:
+                state = reached
+                words[heartbeat.STATE] = state
+    words[heartbeat.STATE] = State.STOPPED
+    return EXIT_OK
+
+
+def map_pages(segment: Segment) -> None:
+    """Touch every page once, so that no tick waits for a page fault."""
+    segment.memory[:: PAGE // WORD].max()
+
+
+def stand_by(instance: str, termination: Termination) -> int:
+    """Load everything, then wait for the order to become a worker that died; end of input means that none will come.
+
+    The order is one line of JSON on standard input: name, incarnation, log. One that comes while this still loads is obeyed
+    with what is loaded by then.
+    """
+    # Loading must not disturb the workers; unlike a nice value, this class can be left again without privilege.
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    segment = attach(instance)
+    for _ in warm_stages(read_about(segment), ("risk", "execution", "ingest")):
+        if select.select([sys.stdin], [], [], 0)[0]:
+            break
+    map_pages(segment)
+    gc.collect()
+    print("ready", flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        return EXIT_OK
+    order = json.loads(line)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for standard in (sys.stdout.fileno(), sys.stderr.fileno()):
+        os.dup2(log, standard)
+    return live(order["name"], segment, order["incarnation"], termination)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one worker; the exit code says how it ended."""
+    die_with_supervisor()
+    termination = Termination()
+    try:
+        if arguments[0] == "--standby":
+            return stand_by(arguments[1], termination)
+        name, instance, incarnation = arguments
+        return live(name, attach(instance), int(incarnation), termination)
+    except (UserError, SharedMemoryError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_USER_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

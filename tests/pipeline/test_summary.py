@@ -1,0 +1,149 @@
+"""The final report says what shared memory holds, and calls a loss a loss."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import topology
+from pipeline.config import config_to_json, load_config
+from pipeline.messages import ARMED, BUY, LONG, SELL, SHORT, STATIC, TRAILING
+from pipeline.risk.levels import level_at
+from pipeline.summary import losses, summarize, write_summary
+from pipeline.tables import POSITION, STOP, VENUE_FILL
+from pipeline.topology import COUNTERS, Sizes
+from pipeline.view import View
+from shm import counters, rows
+from shm.segment import Segment, finish, open_owned
+
+SIZES = Sizes(8, 2, 64, 64, 64, 64, 64, 64, 64, 64)
+BLOB_BYTES = 65536
+
+
+@pytest.fixture
+def segment(instance_name: str) -> Iterator[Segment]:
+    """Return an instance on which nobody runs."""
+    config = load_config()
+    made = open_owned(instance_name, topology.regions(SIZES, BLOB_BYTES))
+    try:
+        about = {
+            "sizes": SIZES._asdict(),
+            "instruments": config.instrument_table.to_json(),
+            "config": config_to_json(config),
+            "placement": {name: {"core": 0, "wait": 3} for name in topology.WORKERS},
+        }
+        topology.set_up(made, SIZES, {})
+        topology.write_about(made, about)
+        finish(made)
+        yield made
+    finally:
+        made.unlink()
+        made.close()
+
+
+def set_counter(segment: Segment, worker: str, name: str, value: int) -> None:
+    """Give one counter a value."""
+    counters.open_counters(segment, worker).words[counters.STRIDE * COUNTERS[worker].index(name)] = value
+
+
+def set_position(segment: Segment, strategy: int, instrument: int, quantity_lots: int, entry_ticks: int) -> None:
+    """Commit one position that a single fill opened."""
+    table = rows.open_table(segment, "positions", POSITION)
+    row = strategy * SIZES.instruments + instrument
+    copy = table.copies[2 * row + 1]
+    copy["strategy"], copy["instrument"] = strategy, instrument
+    copy["quantity_lots"], copy["entry_ticks"], copy["fill_count"] = quantity_lots, entry_ticks, 1
+    copy["cost_tick_lots"] = quantity_lots * entry_ticks
+    table.commits[row] = 1
+
+
+def set_fill(segment: Segment, place: int, instrument: int, side: int, quantity_lots: int) -> None:
+    """Enter a fill into the venue's record."""
+    fill = segment.array("venue.fills", VENUE_FILL)[place]
+    fill["fill_id"], fill["instrument"], fill["side"], fill["quantity_lots"] = place + 1, instrument, side, quantity_lots
+    segment.array("venue.state")[topology.VENUE_FILLS] = place + 1
+
+
+def test_summarize_counters_of_all_workers_appear_under_their_names(segment: Segment) -> None:
+    """What the workers counted is what the summary says."""
+    for name, value in {"received": 100, "accepted": 90, "crossed": 7, "bad_time": 1, "conflated": 2}.items():
+        set_counter(segment, "ingest", name, value)
+    for name, value in {"entries_submitted": 5, "exits_submitted": 4, "fills": 9, "stops_armed": 10}.items():
+        set_counter(segment, "risk", name, value)
+    set_counter(segment, "risk", "stops_static_armed", 6)
+    set_counter(segment, "risk", "static_triggered", 3)
+    set_counter(segment, "execution", "filled", 8)
+    summary = summarize(View(segment))
+    assert {"crossed": 7, "bad_time": 1} == summary["ticks"]["rejected"]
+    assert (100, 90, 2) == tuple(summary["ticks"][key] for key in ("received", "accepted", "conflated"))
+    assert (9, 8, {}) == tuple(summary["orders"][key] for key in ("submitted", "filled", "rejected"))
+    assert {"armed": 6, "triggered": 3} == summary["stops"]["by_kind"]["static"]
+    assert {"count", "p50", "p90", "p99", "p99.9", "max"} == set(summary["latency_ns"]["tick_to_order"])
+    assert {"ingest": 0, "risk": 0, "execution": 0, "sidecar": 0} == summary["restarts"]
+    assert "park" == summary["workers"]["risk"]["wait"]
+    assert [] == losses(summary)
+
+
+def test_summarize_positions_are_exact_money_at_the_price_at_which_they_can_be_left(segment: Segment) -> None:
+    """An open long is worth the bid, as a decimal with no rounding."""
+    set_position(segment, 0, 0, 100, 26_750)
+    set_fill(segment, 0, 0, BUY, 100)
+    segment.array("marks", topology.MARK)["bid_ticks"][0] = 26_751
+    (position,) = summarize(View(segment))["positions"]
+    assert ("AAPL", "100", "267.50") == tuple(position[key] for key in ("symbol", "quantity", "entry"))
+    assert ("0.00", "1.00") == (position["realised"], position["unrealised"])
+
+
+def test_losses_position_unlike_the_venues_record_is_told(segment: Segment) -> None:
+    """A fill that we missed, or counted twice, is a loss."""
+    set_position(segment, 0, 0, 100, 26_750)
+    set_fill(segment, 0, 0, BUY, 60)
+    summary = summarize(View(segment))
+    assert summary["venue"]["positions_agree"] is False
+    assert ["positions differ from the venue's fills: reconcile them by hand"] == losses(summary)
+    set_fill(segment, 1, 0, BUY, 60)
+    set_fill(segment, 2, 0, SELL, 20)
+    assert summarize(View(segment))["venue"]["positions_agree"] is True
+
+
+def test_losses_exit_owed_and_tick_unaccounted_are_told(segment: Segment) -> None:
+    """A fired stop without an exit, and a tick that vanished, must not pass unseen."""
+    set_counter(segment, "risk", "exits_owed", 1)
+    set_counter(segment, "ingest", "received", 2)
+    expected = [
+        "1 fired stop has no exit: close those positions by hand",
+        "2 ticks were received and 0 are accounted for",
+    ]
+    assert expected == losses(summarize(View(segment)))
+
+
+def test_view_stop_levels_of_all_kinds_are_those_of_the_kernel(segment: Segment) -> None:
+    """The screen's formula in numpy gives the level that the kernel gives."""
+    table = rows.open_table(segment, "stops", STOP)
+    generator = np.random.default_rng(7)
+    extremes = segment.array("extremes")
+    for slot in range(SIZES.stops):
+        stop = table.copies[2 * slot]
+        stop["state"], stop["kind"] = ARMED, (STATIC, TRAILING)[slot % 2]
+        stop["side"] = (LONG, SHORT)[slot // 2 % 2]
+        stop["entry_ticks"], stop["percent_ppm"] = generator.integers(1, 1 << 41), generator.integers(1, 300_000)
+        stop["level_ticks"] = generator.integers(0, 2) * generator.integers(1, 1 << 41)
+        extremes[slot] = generator.integers(0, 2) * generator.integers(1, 1 << 41)
+    view = View(segment)
+    stops = view.stops()
+    expected = [int(level_at(stops[slot], int(extremes[slot]))) for slot in range(SIZES.stops)]
+    assert expected == view.stop_levels(stops).tolist()
+
+
+def test_write_summary_replaces_the_file_whole_and_leaves_no_other(tmp_path: Path) -> None:
+    """A reader never sees half a summary."""
+    path = tmp_path / "s.json"
+    path.write_text("old")
+    write_summary(path, {"feed": "µ"})
+    assert {"feed": "µ"} == json.loads(path.read_text(encoding="utf-8"))
+    with pytest.raises(TypeError):
+        write_summary(path, {"feed": object()})
+    assert {"feed": "µ"} == json.loads(path.read_text(encoding="utf-8"))
+    assert [path] == list(tmp_path.iterdir())

@@ -1,0 +1,228 @@
+"""The real stages in one process: an instance in shared memory, their step functions, and a strategy's pen.
+
+No worker, no clock: the test decides what steps when. Private state of a stage is thrown away and opened again to play a kill.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from pipeline import topology
+from pipeline.execution.orders import recover
+from pipeline.execution.paper import venue_positions
+from pipeline.execution.state import ExecutionState, open_execution
+from pipeline.execution.step import step as execution_step
+from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, IngestState, open_ingest
+from pipeline.ingest.step import step as ingest_step
+from pipeline.messages import EVENT, MARKET, ORDER, QUOTE, REPORT, REQUEST, SUBMIT, TICK
+from pipeline.risk.state import UNLIMITED, Limits, RiskState, open_risk
+from pipeline.risk.step import step as risk_step
+from pipeline.tables import POSITION, STOP
+from shm import counters, ring, rows, segment
+
+SIZES = topology.Sizes(
+    instruments=2, strategies=1, ticks=64, requests=16, orders=64, reports=64, events=512, stops=64, working_orders=64,
+    venue_orders=64,
+)  # fmt: skip
+LATENCY_NS = 1_000
+SCRATCH_WORDS = 512
+CHUNK_COUNT = 64
+STAGES = ("ingest", "risk", "execution", "strategy")
+
+
+def limits(instruments: int, default_stop_ppm: int = 20_000, trailing_stop_ppm: int = 10_000) -> Limits:
+    """Return limits that refuse nothing, and stops of 2% and 1%."""
+    free = np.full(instruments, UNLIMITED, np.int64)
+    return Limits(free, free.copy(), free.copy(), default_stop_ppm, trailing_stop_ppm, 1_000, 8_000)
+
+
+def quotes(prices: Iterable[tuple[int, int, int]], start_ns: int = 1_000_000, every_ns: int = 1_000) -> np.ndarray:
+    """Return ticks from (instrument, bid, ask); venue_seq counts from 1."""
+    rows_given = list(prices)
+    ticks = np.zeros(len(rows_given), TICK)
+    for k, (instrument, bid, ask) in enumerate(rows_given):
+        ticks[k] = (start_ns + k * every_ns, 0, k + 1, instrument, QUOTE, 0, 0, bid, ask, 100, 100)
+    return ticks
+
+
+def private_arrays(state: Any, memory: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the arrays of a stage's state that are not in shared memory."""
+    if isinstance(state, np.ndarray):
+        if not np.may_share_memory(state, memory):
+            yield state
+    elif isinstance(state, tuple):
+        for part in state:
+            yield from private_arrays(part, memory)
+
+
+class Rig:
+    """An instance with its stages opened in this process.
+
+    Args:
+        ticks: TICK, the whole feed.
+        sizes: Of the instance.
+        risk_limits: Limits and default stops.
+        live: Whether a full ticks ring conflates.
+    """
+
+    def __init__(
+        self, ticks: np.ndarray, sizes: topology.Sizes = SIZES, risk_limits: Limits | None = None, live: bool = False
+    ) -> None:
+        name = f"test-rig-{os.getpid()}"
+        self.ticks, self.sizes, self.live = ticks, sizes, live
+        self.limits = risk_limits or limits(sizes.instruments)
+        self.segment = segment.open_owned(name, topology.regions(sizes, 4096), fresh=True)
+        topology.set_up(self.segment, sizes, {})
+        segment.finish(self.segment)
+        # The mapping lives as long as its views; the name is not needed.
+        self.segment.unlink()
+        self.segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
+        self.pen: ring.Producer
+        self.scratch = np.zeros(SCRATCH_WORDS, np.int64)
+        self.stepping = ""
+        self.now_ns = 0
+        self.ingest: IngestState
+        self.risk: RiskState
+        self.execution: ExecutionState
+        self.sidecar = [
+            ring.open_reader(ring.open_ring(self.segment, name, dtype), topology.reader_index(name, "sidecar", sizes.strategies))
+            for name, dtype in (("orders", ORDER), ("reports", REPORT), ("events", EVENT))
+        ]
+        self.pristine = self.segment.memory.copy()
+        self.open_all()
+
+    def reset(self) -> None:
+        """Bring the whole instance back to its first moment."""
+        self.segment.memory[:] = self.pristine
+        self.now_ns = 0
+        self.open_all()
+
+    def save(self) -> Callable[[], None]:
+        """Keep everything, shared and private.
+
+        Returns:
+            A call that brings it back.
+        """
+        memory = self.segment.memory.copy()
+        stages = {"ingest": self.ingest, "risk": self.risk, "execution": self.execution, "pen": self.pen}
+        private = [(array, array.copy()) for state in stages.values() for array in private_arrays(state, self.segment.memory)]
+        stepping, now_ns = self.stepping, self.now_ns
+
+        def bring_back() -> None:
+            self.segment.memory[:] = memory
+            for array, content in private:
+                array[...] = content
+            for name, state in stages.items():
+                setattr(self, name, state)
+            self.stepping, self.now_ns = stepping, now_ns
+
+        return bring_back
+
+    def open_all(self) -> None:
+        """Open every stage."""
+        for stage in STAGES:
+            self.open(stage)
+
+    def open(self, stage: str) -> None:
+        """Open one stage as a fresh process would: from shared memory alone."""
+        if stage == "ingest":
+            opened = open_ingest(self.segment, self.sizes.instruments, float("inf"), self.live)
+            self.ingest = opened._replace(live=self.live, chunk=opened.chunk[:CHUNK_COUNT].copy())
+        elif stage == "risk":
+            self.risk = open_risk(self.segment, self.sizes, self.limits)
+        elif stage == "strategy":
+            self.pen = ring.open_producer(self.segment, ring.open_ring(self.segment, "requests.strategy0", REQUEST))
+        else:
+            self.execution = open_execution(self.segment, self.sizes, LATENCY_NS)
+            recover(self.execution)
+
+    def step(self, stage: str, tick_budget: int = 8) -> int:
+        """Let one stage take one step.
+
+        Returns:
+            How much it did.
+        """
+        self.stepping = stage
+        if stage == "ingest":
+            return self.step_ingest(tick_budget)
+        if stage == "risk":
+            return int(risk_step(self.risk, tick_budget, self.scratch))
+        return int(execution_step(self.execution, tick_budget))
+
+    def step_ingest(self, tick_budget: int) -> int:
+        """Hand ingest the next ticks of the feed, and let it step; after the end it makes timer ticks."""
+        local = self.ingest.local
+        if local[CHUNK_AT] == local[CHUNK_END]:
+            position = int(self.ingest.words[topology.FEED_POSITION])
+            count = min(tick_budget, len(self.ticks) - position)
+            self.ingest.chunk[:count] = self.ticks[position : position + count]
+            local[CHUNK_AT], local[CHUNK_END] = 0, count
+            local[ENDED] = count == 0
+        # Each call is 10 ms later, so that timer ticks come after the end.
+        self.now_ns += 10_000_000
+        return int(ingest_step(self.ingest, self.now_ns))
+
+    def submit(self, instrument: int, side: int, quantity_lots: int) -> None:
+        """Write a market order request as a strategy's client does."""
+        self.stepping = "strategy"
+        seq = int(ring.claim(self.pen, 1))
+        assert seq != ring.FULL, "the test asks more than its requests ring holds"
+        slot = seq & (self.sizes.requests - 1)
+        self.pen.ring.slots[slot] = (seq + 1, 0, instrument, 0, SUBMIT, MARKET, side, quantity_lots, 0, (0, 0))
+        ring.publish(self.pen)
+
+    def requests_sent(self) -> int:
+        """Return how many requests are published."""
+        return int(self.pen.ring.words[ring.PUBLISHED])
+
+    def drain_sidecar(self) -> None:
+        """Play the sidecar: consume all that it gates."""
+        for reader in self.sidecar:
+            ring.advance(reader, int(reader.ring.words[ring.PUBLISHED]))
+
+    def settle(self, turns_max: int = 10_000) -> None:
+        """Step all stages in turn until the feed is used up and nothing is under way."""
+        quiet = 0
+        for _ in range(turns_max):
+            done = 0 if self.ingest.words[topology.FEED_POSITION] == len(self.ticks) else self.step("ingest")
+            done += self.step("risk") + self.step("execution")
+            self.drain_sidecar()
+            quiet = quiet + 1 if done == 0 else 0
+            if quiet == 2:
+                if not self.working():
+                    return
+                # Time goes on after the data: what is due later must still come.
+                self.step("ingest")
+                quiet = 0
+        raise AssertionError(f"not settled after {turns_max} turns")
+
+    def working(self) -> bool:
+        """Tell whether any order works or any exit is owed."""
+        table = self.positions()
+        owed = ((self.stops()["state"] == 2) & (self.stops()["owed"] == 1)).any()
+        return bool(table["working_buy_lots"].any() or table["working_sell_lots"].any() or owed)
+
+    def positions(self) -> np.ndarray:
+        """Return a copy of the positions table."""
+        return rows.snapshot(rows.open_table(self.segment, "positions", POSITION))
+
+    def stops(self) -> np.ndarray:
+        """Return a copy of the stops table."""
+        return rows.snapshot(rows.open_table(self.segment, "stops", STOP))
+
+    def records(self, name: str, dtype: np.dtype) -> np.ndarray:
+        """Return a copy of all records of a ring that are still in it."""
+        view = ring.RingView(ring.open_ring(self.segment, name, dtype))
+        return view.read(0, view.capacity)
+
+    def count(self, worker: str) -> dict[str, int]:
+        """Return a worker's counters by name."""
+        return counters.snapshot(counters.open_counters(self.segment, worker), topology.COUNTERS[worker])
+
+    def venue_net(self) -> np.ndarray:
+        """Return net lots by the venue's own record."""
+        return venue_positions(self.segment, self.sizes)

@@ -1,0 +1,260 @@
+"""One screen of a running instance, four times a second: processes, flow, latency, positions, what happened last."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+from rich import box
+from rich.console import Console, RenderableType
+from rich.layout import Layout
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.launch import Launch
+from pipeline.messages import ARMED, STOP_KIND_NAMES, STOP_TRIGGERED, TICK_REASONS, TRIGGERED
+from pipeline.placement import ANY_CORE
+from pipeline.summary import unrealised_tick_lots
+from pipeline.usage import cpu_seconds_of
+from pipeline.view import View
+from shm.heartbeat import State
+from shm.wait import Strategy
+from tools.report import HOPS, duration_text
+
+POSITIONS_SHOWN = 10
+EVENTS_KEPT = 200
+BAR_CELLS = 10
+#: A worker whose beat is older than this is shown as late, in seconds.
+LATE_S = 0.5
+STATE_STYLES = {State.RUNNING: "green", State.DRAINED: "cyan", State.FAILED: "bold red", State.STOPPED: "dim"}
+
+
+class StatusScreen:
+    """The live screen. It reads shared memory and /proc, and can slow nobody but itself.
+
+    Args:
+        launch: What was started.
+        view: Its instance.
+        since: When it began to run, on the monotonic clock, in seconds.
+    """
+
+    def __init__(self, launch: Launch, view: View, since: float) -> None:
+        self._launch = launch
+        self._view = view
+        self._since = since
+        self._console = Console()
+        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self._lines: deque[Text] = deque(maxlen=EVENTS_KEPT)
+        self._told: list[str] = []
+        self._next = 0.0
+        self._event_seq = view.events.published
+        self._before: tuple[float, dict[str, float], int] = (since, {}, 0)
+        self._cpu: dict[str, float] = {}
+        self._rate = 0.0
+
+    def open(self) -> None:
+        """Take the terminal over."""
+        self._live.start()
+
+    def close(self) -> list[str]:
+        """Give the terminal back; return the lines that were told on the screen, so that they are not lost with it."""
+        self._live.stop()
+        return self._told
+
+    def add(self, line: str) -> None:
+        """Show one line among what happened."""
+        self._told.append(line)
+        style = "bold red" if line.startswith("ALERT") else "yellow"
+        self._lines.append(Text(f"{time.strftime('%H:%M:%S')}  {line}", style))
+        self._next = 0.0
+
+    def refresh(self) -> None:
+        """Draw again, where it is time."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 1.0 / self._launch.config.supervisor.status_hz
+        self._measure(now)
+        self._read_events()
+        self._live.update(self.draw(), refresh=True)
+
+    def draw(self) -> RenderableType:
+        """Return the whole screen."""
+        left, right = Layout(ratio=3), Layout(ratio=2)
+        process_rows = len(self._launch.seats) + 3
+        left.split_column(Layout(self._processes(), size=process_rows), Layout(self._positions()))
+        right.split_column(Layout(self._flow(), size=11), Layout(self._latency(), size=6), Layout(self._rings()))
+        body = Layout(ratio=1)
+        body.split_row(left, right)
+        screen = Layout()
+        screen.split_column(Layout(self._head(), size=1), body, Layout(self._happened(), size=7), Layout(self._foot(), size=1))
+        return screen
+
+    def _measure(self, now: float) -> None:
+        """Turn counters into rates, over half a second at least."""
+        then, cpu_before, received_before = self._before
+        if now - then < 0.5:
+            return
+        cpu = {name: cpu_seconds_of(self._view.worker(name).pid) for name in self._view.workers}
+        received = self._view.counters("ingest")["received"]
+        self._cpu = {name: 100 * max(0.0, cpu[name] - cpu_before.get(name, cpu[name])) / (now - then) for name in cpu}
+        self._rate = (received - received_before) / (now - then)
+        self._before = (now, cpu, received)
+
+    def _read_events(self) -> None:
+        """Take new events of the stops in."""
+        events = self._view.events.read(self._event_seq, self._view.events.capacity)
+        self._event_seq = self._view.events.published
+        for event in events[-EVENTS_KEPT:]:
+            if event["kind"] == STOP_TRIGGERED:
+                self._lines.append(self._event_line(event))
+
+    def _event_line(self, event: np.void) -> Text:
+        instruments, index = self._view.instruments, int(event["instrument"])
+        seconds, nanoseconds = divmod(int(event["event_ns"]), 1_000_000_000)
+        stamp = time.strftime("%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1_000_000:03d}"
+        side = "long" if event["side"] > 0 else "short"
+        price, level = instruments.price_text(index, event["price_ticks"]), instruments.price_text(index, event["level_ticks"])
+        line = Text(f"{stamp}  ")
+        line.append(f"{instruments[index].symbol:<9}", "bold")
+        line.append(f"{STOP_KIND_NAMES[event['stop_kind']]} stop fired", "bold red")
+        line.append(f" at {price} (level {level}), {side} {instruments.quantity_text(index, event['quantity_lots'])}")
+        return line
+
+    def _head(self) -> RenderableType:
+        seconds = int(time.monotonic() - self._since)
+        allowed = Text(" entries allowed ", "black on green")
+        if not self._view.entries_allowed:
+            allowed = Text(" ENTRIES BLOCKED ", "white on red")
+        grid = Table.grid(expand=True)
+        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        grid.add_column(justify="right", no_wrap=True)
+        title = Text.assemble((f" stopline · {self._launch.name} ", "bold white on blue"), f"  {self._launch.feed_text}")
+        grid.add_row(title, Text.assemble(f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}  ", allowed))
+        return grid
+
+    def _processes(self) -> RenderableType:
+        table = _table("process", ">pid", ">core", "wait", ">cpu", ">starts", ">beat")
+        table.columns[0].min_width = 19
+        now_ns = time.monotonic_ns()
+        for name in self._view.workers:
+            worker, seat = self._view.worker(name), self._launch.seats[name]
+            age_s = (now_ns - worker.beat_ns) / 1e9 if worker.beat_ns else None
+            beat = Text("–") if age_s is None else Text(duration_text(int(age_s * 1e9)), "red" if age_s > LATE_S else "")
+            state = Text.assemble(f"{name:<10}", (worker.state.name.lower(), STATE_STYLES.get(worker.state, "yellow")))
+            starts = Text(str(worker.restarts + 1), "yellow" if worker.restarts else "")
+            core = "any" if seat.core == ANY_CORE else str(seat.core)
+            wait = Strategy(worker.wait).name.lower() if worker.wait else ""
+            table.add_row(state, str(worker.pid), core, wait, f"{self._cpu.get(name, 0):.0f}%", starts, beat)
+        return _panel(table, "processes")
+
+    def _flow(self) -> RenderableType:
+        ingest, risk, execution = (self._view.counters(name) for name in ("ingest", "risk", "execution"))
+        rejected = {reason: ingest[reason] for reason in TICK_REASONS[1:] if ingest[reason]}
+        refused = self._view.reasons("refused") | self._view.reasons("rejected")
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_row("ticks", Text.assemble((f"{self._rate:,.0f}/s", "bold"), f"  {ingest['received']:,} in all"))
+        grid.add_row("rejected", _counts(rejected))
+        grid.add_row("conflated", f"{ingest['conflated']:,}")
+        grid.add_row("orders", f"{risk['entries_submitted']:,} entries, {risk['exits_submitted']:,} exits")
+        grid.add_row("fills", f"{risk['fills']:,} of {execution['filled']:,} orders")
+        grid.add_row("refused", _counts(refused))
+        armed = risk["stops_armed"] - risk["stops_ended"] - risk["exits_owed"]
+        grid.add_row("stops", Text.assemble(f"{max(armed, 0):,} armed, ", (f"{risk['stops_triggered']:,} fired", "bold")))
+        by_kind = f"static {risk['static_triggered']:,}, trailing {risk['trailing_triggered']:,}"
+        grid.add_row("", by_kind)
+        owed = risk["exits_owed"]
+        grid.add_row("owed", Text(f"{owed:,}", "bold red" if owed else "green"))
+        return _panel(grid, "flow")
+
+    def _latency(self) -> RenderableType:
+        table = _table("", ">p50", ">p99", ">max")
+        latency = self._view.latency_ns()
+        for name, text in HOPS.items():
+            hop = latency[name]
+            cells = [duration_text(hop[key]) if hop["count"] else "–" for key in ("p50", "p99", "max")]
+            table.add_row(text.replace(" to ", "→"), *cells)
+        return _panel(table, "latency")
+
+    def _rings(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(justify="right", no_wrap=True)
+        for ring in self._view.rings():
+            if ring.reader.startswith("strategy"):
+                continue
+            share = min(ring.depth / ring.capacity, 1.0)
+            filled = round(share * BAR_CELLS) or (1 if ring.depth else 0)
+            style = "red" if share > 0.9 else "yellow" if share > 0.5 else "green"
+            bar = Text.assemble(("█" * filled, style), ("░" * (BAR_CELLS - filled), "dim"))
+            missed = f" -{ring.missed:,}" if ring.missed else ""
+            grid.add_row(Text(f"{ring.ring.partition('.')[0]}→{ring.reader}"), bar, f"{ring.depth:,}{missed}")
+        return _panel(grid, "rings: behind")
+
+    def _positions(self) -> RenderableType:
+        table = _table("position", ">quantity", ">entry", ">price", ">stop", ">P&L")
+        shown = list(self._position_rows())
+        for row in shown[:POSITIONS_SHOWN]:
+            table.add_row(*row)
+        if not shown:
+            table.add_row(Text("none yet", "dim"))
+        more = f", {len(shown) - POSITIONS_SHOWN} more" if len(shown) > POSITIONS_SHOWN else ""
+        return _panel(table, f"positions{more}")
+
+    def _position_rows(self) -> Iterator[tuple[RenderableType, ...]]:
+        """Yield a row for each position that was ever opened, the open ones first."""
+        view, instruments = self._view, self._view.instruments
+        positions, marks, stops = view.positions(), view.marks(), view.stops()
+        extremes = view.stop_levels(stops)
+        stops_held = np.flatnonzero((stops["state"] == ARMED) | (stops["state"] == TRIGGERED))
+        used = np.flatnonzero(positions["fill_count"])
+        for row in sorted(used, key=lambda row: positions[row]["quantity_lots"] == 0):
+            position = positions[row]
+            index, quantity = int(position["instrument"]), int(position["quantity_lots"])
+            mark = marks[index]
+            pnl = view.money(index, int(position["realised_tick_lots"]) + unrealised_tick_lots(position, mark))
+            money = Text(f"{pnl:+,.2f}", "green" if pnl > 0 else "red" if pnl < 0 else "dim")
+            name = Text(instruments[index].symbol, "bold" if quantity else "dim")
+            if quantity == 0:
+                yield name, Text("flat", "dim"), "", "", "", money
+                continue
+            price = int(mark["bid_ticks"] if quantity > 0 else mark["ask_ticks"])
+            levels = [int(extremes[slot]) for slot in stops_held if stops[slot]["position"] == row]
+            nearest = (max(levels) if quantity > 0 else min(levels)) if levels else 0
+            stop = Text(instruments.price_text(index, nearest), "yellow") if nearest else Text("none", "bold red")
+            quantity_text = Text(instruments.quantity_text(index, quantity), "green" if quantity > 0 else "red")
+            entry = instruments.price_text(index, position["entry_ticks"])
+            yield name, quantity_text, entry, instruments.price_text(index, price), stop, money
+
+    def _happened(self) -> RenderableType:
+        newest = list(self._lines)[-5:] or [Text("nothing yet", "dim")]
+        return _panel(Text("\n", no_wrap=True, overflow="ellipsis").join(newest), "last events")
+
+    def _foot(self) -> RenderableType:
+        parts = [("Ctrl-C", "bold"), " stops in order"]
+        if self._launch.config.sidecar.enabled:
+            parts += ["   ", (self._launch.metrics_url, "cyan"), f"   {self._launch.config.sidecar.database}"]
+        return Text.assemble(" ", *parts, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+
+
+def _table(*columns: str) -> Table:
+    """Return an empty table; a name that begins with ">" is that of a column to be aligned at the right."""
+    table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    return table
+
+
+def _panel(content: RenderableType, title: str) -> Panel:
+    return Panel(content, title=f"[bold]{title}", title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
+
+
+def _counts(counts: dict[str, int]) -> Text:
+    if not counts:
+        return Text("0")
+    return Text(f"{sum(counts.values()):,} ({', '.join(f'{name} {count:,}' for name, count in counts.items())})", "yellow")
