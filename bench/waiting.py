@@ -165,7 +165,8 @@ def run(settings: Settings) -> Result:
     result = Result("waiting", "sender ==ring==> receiver, on one core and on two", "1,000 records a second", cores=cores)
     count = settings.pick(1_000, 10)
     with Disturbance(cores) as disturbance, Pinned(cores[0]), Peer("bench.waiting", REGIONS, cores[-1]) as peer:
-        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_TIMERSLACK, 1)
         ring = open_ring(peer.segment, "records", RECORD)
         set_reader(ring, 0, GATING, peer.segment.base("bell"))
         producer = open_producer(peer.segment, ring)
@@ -174,5 +175,7 @@ def run(settings: Settings) -> Result:
         for (place, core), (sends, pace), (waits, strategy) in product(places.items(), PACES.items(), STRATEGIES.items()):
             values = measure(peer, producer, core, pace, strategy, count)
             result.rows.append(Row(f"{place}: sender {sends}, receiver {waits}", values))
+        # 0 is the kernel's own again.
+        libc.prctl(_PR_SET_TIMERSLACK, 0)
     result.steal_percent, result.preemption_count = disturbance.steal_percent, disturbance.preemption_count
     return result
