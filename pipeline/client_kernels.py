@@ -1,0 +1,166 @@
+"""The few kernels of a strategy's client, and the arrays that they take.
+
+A client reads three rings and two tables of different records. Its kernels see all of them as rows of int64 words, so that
+one compiled kernel serves every ring and one every table: a strategy's process starts fast and stays small.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.messages import MARKET, REQUEST, SUBMIT
+from shm.atomics import fence_acquire, load_relaxed, monotonic_ns
+from shm.jit import njit
+from shm.layout import WORD
+from shm.ring import (
+    CURSOR,
+    FULL,
+    MISSED,
+    PUBLISHED,
+    STRIDE,
+    WORD_COUNT,
+    Producer,
+    Reader,
+    Ring,
+    advance,
+    claim,
+    copy_lossy,
+    load_acquire_py,
+    open_ring,
+    publish,
+)
+from shm.rows import Table, open_table, read
+from shm.segment import Segment
+
+
+class MarketOrder(NamedTuple):
+    """What a strategy asks for, in the pipeline's units."""
+
+    strategy: int  #: the slot
+    instrument: int
+    side: int  #: BUY, SELL
+    quantity_lots: int
+
+
+@njit
+def send_market(pen, order):
+    """Write a request for a market order, and wake risk where it sleeps.
+
+    Args:
+        pen: Producer of the strategy's requests ring.
+        order: MarketOrder.
+    Returns:
+        The request's sequence in the ring, or FULL: nothing was written.
+    """
+    seq = claim(pen, 1)
+    if seq == FULL:
+        return FULL
+    slots = pen.ring.slots
+    at = seq & (slots.shape[0] - 1)
+    for w in range(pen.ring.slot_words.shape[1]):
+        pen.ring.slot_words[at, w] = 0
+    request = slots[at]
+    # Numbered by the ring, so that the next process on this slot goes on where this one ended, whatever ended it.
+    request["request_id"] = seq + 1
+    request["sent_ns"] = monotonic_ns()
+    request["instrument"] = order.instrument
+    request["strategy"] = order.strategy
+    request["kind"] = SUBMIT
+    request["order_type"] = MARKET
+    request["side"] = order.side
+    request["quantity_lots"] = order.quantity_lots
+    publish(pen)
+    return seq
+
+
+@njit
+def read_rows(table, first, output_words):
+    """Copy rows of a table, each whole, from row `first` on; `output_words` sets how many."""
+    for k in range(output_words.shape[0]):
+        read(table, first + k, output_words[k])
+
+
+@njit
+def read_stops(table, extremes, output_words, output_extremes):
+    """Copy every row of the stops table, each with the best price that belongs to it.
+
+    Args:
+        table: The stops, as a Table of words.
+        extremes: int64 per row, stored in place by risk.
+        output_words: (rows, words), filled.
+        output_extremes: int64 per row, filled.
+    """
+    for row in range(output_words.shape[0]):
+        while True:
+            version = read(table, row, output_words[row])
+            output_extremes[row] = load_relaxed(extremes, row)
+            # Acquire: pairs with fence_release in transaction.apply. A slot that another stop took meanwhile is read again.
+            fence_acquire()
+            if load_relaxed(table.commits, row) == version:
+                break
+
+
+def open_words_table(segment: Segment, name: str, dtype: np.dtype) -> Table:
+    """Return a table of the instance for the kernels here, its records as words."""
+    table = open_table(segment, name, dtype)
+    return table._replace(copies=table.words)
+
+
+class Stream:
+    """A strategy's lossy end of one ring; it holds nobody back.
+
+    It starts at the newest record: what was published before this process came is not its business.
+
+    Args:
+        segment: The instance.
+        name: The ring.
+        dtype: Its records.
+        index: Which reading end is ours.
+    """
+
+    def __init__(self, segment: Segment, name: str, dtype: np.dtype, index: int) -> None:
+        ring = open_ring(segment, name, dtype)
+        self._dtype = dtype
+        self._words, self._index = ring.words, index
+        start = load_acquire_py(ring.words, PUBLISHED)
+        self._reader = Reader(ring._replace(slots=ring.slot_words), np.array([start, start], np.int64), index)
+        self._missed_before = self._missed_word
+        advance(self._reader, start)
+
+    @property
+    def _missed_word(self) -> int:
+        return load_acquire_py(self._words, MISSED + STRIDE * self._index)
+
+    @property
+    def missed(self) -> int:
+        """How many records were overwritten before this process read them."""
+        return self._missed_word - self._missed_before
+
+    @property
+    def waiting(self) -> int:
+        """How many records were published and not read yet, those included that are lost by now."""
+        return load_acquire_py(self._words, PUBLISHED) - load_acquire_py(self._words, CURSOR + STRIDE * self._index)
+
+    def read(self, limit: int) -> np.ndarray:
+        """Copy the next records, at most `limit`, oldest first; an empty array where there are none."""
+        count = min(self.waiting, limit, len(self._reader.ring.slots))
+        output = np.empty(max(count, 0), self._dtype)
+        if count > 0:
+            words = output.view(np.int64).reshape(count, self._dtype.itemsize // WORD)
+            output = output[: int(copy_lossy(self._reader, words, words))]
+        return output
+
+
+def warm_up() -> None:
+    """Compile or load every kernel of a client, on private arrays: no instance is needed."""
+    words, memory = np.zeros(WORD_COUNT, np.int64), np.zeros(1, np.int64)
+    slots = np.zeros(2, REQUEST)
+    ring = Ring(words, slots, slots.view(np.int64).reshape(2, -1), 0)
+    send_market(Producer(ring, np.zeros(2, np.int64), memory), MarketOrder(0, 0, 1, 1))
+    reader = Reader(ring._replace(slots=ring.slot_words), np.zeros(2, np.int64), 0)
+    output = np.zeros_like(ring.slot_words)
+    copy_lossy(reader, output, output)
+    advance(reader, 0)
+    table = Table(np.zeros(1, np.int64), ring.slot_words, ring.slot_words, 0)
+    read_rows(table, 0, output[:1])
+    read_stops(table, np.zeros(1, np.int64), output[:1], np.zeros(1, np.int64))

@@ -1,0 +1,167 @@
+"""Positions and stops as a strategy sees them: exact decimals for people, integers for code, never changed afterwards."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from pipeline.instruments import EXACT, Instruments
+from pipeline.messages import LONG, STATIC, STOP_KIND_NAMES, STOP_STATE_NAMES, TRAILING
+
+PPM = 1_000_000
+
+
+@dataclass(frozen=True)
+class Position:
+    """One strategy's position in one instrument, as risk holds it.
+
+    Attributes:
+        symbol: The instrument.
+        quantity: Units, > 0 long, < 0 short.
+        average_price: What the open quantity cost per unit, None where it is flat; rounded to 28 digits.
+        realised: Profit of closed quantity since the instance was made, in the instrument's currency.
+        unrealised: Profit at the touch that would close it now; None where no price is known.
+        working_buy, working_sell: Units ordered and neither filled nor ended.
+        instrument, *_lots, *_ticks, *_tick_lots: The same in the pipeline's integers.
+        entry_ticks: Price of the fill that opened it, the stops' reference.
+        exit_lots: Of what works, ordered by stops.
+        generation: Grows each time the position opens or flips.
+    """
+
+    symbol: str
+    quantity: Decimal
+    average_price: Decimal | None
+    realised: Decimal
+    unrealised: Decimal | None
+    working_buy: Decimal
+    working_sell: Decimal
+    instrument: int
+    quantity_lots: int
+    cost_tick_lots: int
+    realised_tick_lots: int
+    unrealised_tick_lots: int | None
+    working_buy_lots: int
+    working_sell_lots: int
+    exit_lots: int
+    entry_ticks: int
+    entry_ns: int
+    generation: int
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether nothing is held."""
+        return self.quantity_lots == 0
+
+    @property
+    def is_working(self) -> bool:
+        """Whether an order of this strategy or of its stops is under way."""
+        return self.working_buy_lots != 0 or self.working_sell_lots != 0
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One stop of this strategy.
+
+    Attributes:
+        stop_id: Its number, never used again.
+        symbol: The instrument it guards.
+        kind: "static", "trailing".
+        state: "armed", or "triggered": its exit is on the way or owed.
+        side: LONG or SHORT, of the position.
+        level: Price at which it fires, or fired.
+        entry_price: Its reference.
+        percent: Distance, percent.
+        best_ticks: Best price since armed; 0 = waits for its first tick.
+        is_owed: It fired, and no exit of it works at this moment.
+        order_id: Its last exit; 0 = none.
+    """
+
+    stop_id: int
+    symbol: str
+    kind: str
+    state: str
+    side: int
+    level: Decimal
+    entry_price: Decimal
+    percent: Decimal
+    instrument: int
+    level_ticks: int
+    entry_ticks: int
+    best_ticks: int
+    is_owed: bool
+    order_id: int
+    generation: int
+
+
+def position_of(instruments: Instruments, index: int, row: np.ndarray, mark: np.ndarray) -> Position:
+    """Return a position from its row and its instrument's mark."""
+    item = instruments[index]
+    lots, cost = int(row["quantity_lots"]), int(row["cost_tick_lots"])
+    touch_ticks = int(mark["bid_ticks"] if lots > 0 else mark["ask_ticks"])
+    gain = None if lots and not touch_ticks else lots * touch_ticks - cost
+    return Position(
+        symbol=item.symbol,
+        quantity=EXACT.multiply(item.lot_size, lots),
+        average_price=Decimal(cost) / Decimal(lots) * item.tick_size if lots else None,
+        realised=instruments.money(index, int(row["realised_tick_lots"])),
+        unrealised=None if gain is None else instruments.money(index, gain),
+        working_buy=EXACT.multiply(item.lot_size, int(row["working_buy_lots"])),
+        working_sell=EXACT.multiply(item.lot_size, int(row["working_sell_lots"])),
+        instrument=index,
+        quantity_lots=lots,
+        cost_tick_lots=cost,
+        realised_tick_lots=int(row["realised_tick_lots"]),
+        unrealised_tick_lots=gain,
+        working_buy_lots=int(row["working_buy_lots"]),
+        working_sell_lots=int(row["working_sell_lots"]),
+        exit_lots=int(row["exit_lots"]),
+        entry_ticks=int(row["entry_ticks"]),
+        entry_ns=int(row["entry_ns"]),
+        generation=int(row["generation"]),
+    )
+
+
+def stop_of(instruments: Instruments, row: np.ndarray, best_ticks: int) -> Stop:
+    """Return a stop from its row and the best price since it was armed, in ticks."""
+    index = int(row["instrument"])
+    item = instruments[index]
+    level_ticks = int(row["trigger_level_ticks"]) or stop_level(row, best_ticks)
+    return Stop(
+        stop_id=int(row["stop_id"]),
+        symbol=item.symbol,
+        kind=STOP_KIND_NAMES[row["kind"]],
+        state=STOP_STATE_NAMES[row["state"]],
+        side=int(row["side"]),
+        level=EXACT.multiply(item.tick_size, level_ticks),
+        entry_price=EXACT.multiply(item.tick_size, int(row["entry_ticks"])),
+        percent=Decimal(int(row["percent_ppm"])) / (PPM // 100),
+        instrument=index,
+        level_ticks=level_ticks,
+        entry_ticks=int(row["entry_ticks"]),
+        best_ticks=best_ticks,
+        is_owed=bool(row["owed"]),
+        order_id=int(row["order_id"]),
+        generation=int(row["generation"]),
+    )
+
+
+def stop_level(row: np.ndarray, best_ticks: int) -> int:
+    """Return the present level of a stop in ticks (DESIGN section 7): what risk's kernels compute, in Python's integers.
+
+    Args:
+        row: STOP.
+        best_ticks: Best price since armed; 0 = not armed yet.
+    """
+    side, ppm = int(row["side"]), int(row["percent_ppm"])
+    given = int(row["level_ticks"])
+    first = given if row["kind"] == STATIC and given > 0 else _percent_level(side, int(row["entry_ticks"]), ppm)
+    if row["kind"] != TRAILING or best_ticks == 0:
+        return first
+    trailed = _percent_level(side, best_ticks, ppm)
+    return max(first, trailed) if side == LONG else min(first, trailed)
+
+
+def _percent_level(side: int, price_ticks: int, ppm: int) -> int:
+    if side == LONG:
+        return price_ticks * (PPM - ppm) // PPM
+    return -(-price_ticks * (PPM + ppm) // PPM)

@@ -1,0 +1,105 @@
+"""An instance with a name, whose real stages step in the test's own process, for clients to attach to."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from time import monotonic
+
+import numpy as np
+
+from pipeline import topology
+from pipeline.instruments import Instrument, Instruments
+from pipeline.messages import TICK
+from shm import segment
+from shm.jit import ROOT
+from tests.rig import SCRATCH_WORDS, Rig, limits, quotes
+
+INSTRUMENTS = Instruments(
+    [
+        Instrument("AAPL", Decimal("0.01"), Decimal("1"), venue="NASDAQ"),
+        Instrument("BTCUSDT", Decimal("0.10"), Decimal("0.001"), currency="USDT"),
+    ]
+)
+SIZES = topology.Sizes(
+    instruments=2, strategies=3, ticks=64, requests=16, orders=64, reports=64, events=512, stops=64, working_orders=64,
+    venue_orders=64,
+)  # fmt: skip
+AAPL, BTCUSDT = 0, 1
+#: Bid and ask before anything moves, in ticks.
+AAPL_QUOTE, BTCUSDT_QUOTE = (10_000, 10_002), (900_000, 900_010)
+BLOB_BYTES = 8192
+DEADLINE_S = 60.0
+
+
+def calm(count: int = 2) -> np.ndarray:
+    """Return quotes that do not move, the instruments in turn, 1 µs apart."""
+    both = [(AAPL, *AAPL_QUOTE), (BTCUSDT, *BTCUSDT_QUOTE)]
+    return quotes(both[k % 2] for k in range(count))
+
+
+class Instance(Rig):
+    """A rig that keeps its name, and says about itself what a launched instance does.
+
+    Args:
+        name: Instance name.
+        ticks: TICK, the feed so far; `feed` gives more.
+        about: More for the description.
+    """
+
+    def __init__(self, name: str, ticks: np.ndarray | None = None, about: dict | None = None) -> None:
+        self.ticks, self.sizes, self.live = calm() if ticks is None else ticks, SIZES, False
+        self.limits = limits(SIZES.instruments)
+        self.segment = segment.open_owned(name, topology.regions(SIZES, BLOB_BYTES), fresh=True)
+        topology.set_up(self.segment, SIZES, {})
+        told = {"sizes": SIZES._asdict(), "instruments": INSTRUMENTS.to_json(), "feed": {}, "config": {}}
+        topology.write_about(self.segment, told | (about or {}))
+        self.segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
+        segment.finish(self.segment)
+        self.scratch = np.zeros(SCRATCH_WORDS, np.int64)
+        for stage in ("ingest", "risk", "execution"):
+            self.open(stage)
+
+    @property
+    def stream_ns(self) -> int:
+        """Stream time as risk has reached it."""
+        return int(self.segment.array("risk.state")[topology.RISK_NOW_NS])
+
+    def feed(self, ticks: np.ndarray, after_ns: int = 1_000) -> None:
+        """Give more ticks, the first of them `after_ns` from now in stream time, and let the stages work them off."""
+        ticks = ticks.copy()
+        ticks["event_ns"] += self.stream_ns + after_ns - ticks["event_ns"][0]
+        self.ticks = np.concatenate([self.ticks, ticks]).astype(TICK)
+        self.settle()
+
+    def end(self) -> None:
+        """End the instance as a supervisor does."""
+        self.segment.unlink()
+        self.segment.close()
+
+
+@contextmanager
+def running(name: str, ticks: np.ndarray | None = None, about: dict | None = None) -> Iterator[Instance]:
+    """Give an instance whose first quotes are worked off, and end it afterwards."""
+    instance = Instance(name, ticks, about)
+    try:
+        instance.settle()
+        yield instance
+    finally:
+        instance.end()
+
+
+def spawn(*arguments: str) -> subprocess.Popen:
+    """Start a Python process in the sources' folder, its output to be read as text."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+
+
+def until(is_so: Callable[[], bool], what: str, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Wait until something is so, doing something meanwhile; fail after DEADLINE_S."""
+    deadline = monotonic() + DEADLINE_S
+    while not is_so():
+        meanwhile()
+        if monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {DEADLINE_S:.0f} s")
