@@ -10,7 +10,9 @@ from typing import Any
 
 try:
     import faster_fifo
-    import faster_fifo_reduction  # noqa: F401  Without it a queue cannot be handed to a spawned process.
+
+    # Without it a queue cannot be handed to a spawned process.
+    import faster_fifo_reduction  # type: ignore[import-untyped]  # noqa: F401
 except ImportError:
     # It has no wheels for some machines: the bench then says so, and measures the others.
     faster_fifo = None

@@ -6,6 +6,7 @@ vector moves here. The copy is of plain bytes: it belongs where nobody reads unt
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -17,7 +18,7 @@ _ALIGNMENT = 8
 
 
 @intrinsic
-def _copy_record(typing_context, records, target, source):  # type: ignore[no-untyped-def]
+def _copy_record(typing_context, records, target, source):
     is_records = isinstance(records, types.Array) and isinstance(records.dtype, types.Record)
     if not is_records or records.ndim != 1 or records.layout != "C":
         return None
@@ -32,7 +33,7 @@ def _copy_record(typing_context, records, target, source):  # type: ignore[no-un
     return types.void(records, types.intp, types.intp), codegen
 
 
-def _plain_copy_record(records, target, source):  # type: ignore[no-untyped-def]
+def _plain_copy_record(records: np.ndarray, target: int, source: int) -> None:
     records[target] = records[source]
 
 

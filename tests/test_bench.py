@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 from bench import __main__ as command
 from bench import peer, ring, steal
 from bench.harness import PACE_SLEEP, PACE_SPIN, PACE_YIELD, Pinned, Ratio, choose_cores, in_turns, per_turn_ratio, wait_until
-from shm.atomics import monotonic_ns
 
 QUANTILES = {"p50_ns", "p90_ns", "p99_ns", "p99.9_ns", "max_ns", "count"}
 NEEDS_TWO_CORES = pytest.mark.skipif(len(choose_cores(2)) < 2, reason="a ping-pong of spinning processes needs a core for each")
@@ -90,7 +90,7 @@ def test_peer_that_was_killed_ends_the_bench_with_an_error() -> None:
 def test_peer_whose_partner_never_comes_stops_at_its_deadline() -> None:
     """A spinning kernel gives up at its deadline and reports how far it came."""
     with peer.Peer("bench.ring", ring.REGIONS, choose_cores(1)[0]) as other:
-        assert 0 == other.do(ring.ANSWER_BOUNCE, 5, monotonic_ns() + 1_000_000)[0]
+        assert 0 == other.do(ring.ANSWER_BOUNCE, 5, time.monotonic_ns() + 1_000_000)[0]
 
 
 def test_bench_with_unknown_name_is_refused_with_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +104,7 @@ def test_bench_with_unknown_name_is_refused_with_the_choices(capsys: pytest.Capt
 @pytest.mark.parametrize("pace", [PACE_SPIN, PACE_YIELD, PACE_SLEEP])
 def test_wait_until_returns_no_earlier_than_due(pace: int) -> None:
     """However a sender waits, it never sends early."""
-    due_ns = monotonic_ns() + 200_000
+    due_ns = time.monotonic_ns() + 200_000
     assert wait_until(due_ns, pace) >= due_ns
 
 
