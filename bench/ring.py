@@ -160,7 +160,7 @@ def measure_stream(peer: Peer, settings: Settings, result: Result) -> dict[int, 
     rates = in_turns([partial(stream, size, count) for size in PUBLISH_SIZES], settings.pick(101, 1))
     found = {size: statistics.median(values) for size, values in zip(PUBLISH_SIZES, rates, strict=True)}
     for (size, rate), values in zip(found.items(), rates, strict=True):
-        best = {"records_per_second": round(rate), "best_turn_records_per_second": round(max(values))}
+        best: dict[str, float] = {"records_per_second": round(rate), "best_turn_records_per_second": round(max(values))}
         result.rows.append(Row(f"ring, published {size} at a time", best))
     return found
 
@@ -180,7 +180,7 @@ def measure_both_readers(peer: Peer, settings: Settings, result: Result) -> None
         peer.begin(STREAM_OUT_BOTH, number, PUBLISH_SIZES[1], until_ns)
         stream_in_both(gating, lossy, output, output_words, plan, outcome)
         peer.end()
-    values = {
+    values: dict[str, float] = {
         "records_per_second": round(int(outcome[3]) / (int(outcome[2]) / 1e9)),
         "lossy_missed": RingView(ring).missed(1),
         "wrong": int(outcome[1]),

@@ -226,7 +226,7 @@ class Supervisor:
         self.segment.array("supervisor.state")[restart_word(name)] += 1
         watched.seen, watched.still_ns = (0, 0), 0
         standby = self._standby
-        if standby is not None and name in HOT_WORKERS:
+        if standby is not None and name in self.launch.workers:
             order = {"name": name, "incarnation": int(words[heartbeat.INCARNATION]), "log": str(self._log(name).absolute())}
             self._selector.unregister(standby.pidfd)
             self._standby = None

@@ -1,9 +1,9 @@
 """THE table: which ring, who writes it, who reads it, what happens when it is full; and all else an instance file holds.
 
-    feed --> ingest ==ticks==> risk ==orders==> execution --> venue
-                       :        ^ ^                  |
-    strategy ==requests+========+ +=====reports======+
-                       :...lossy...> sidecar <==orders, reports, events
+feed --> ingest ==ticks==> risk ==orders==> execution --> venue
+                   :        ^ ^                  |
+strategy ==requests+========+ +=====reports======+
+                   :...lossy...> sidecar <==orders, reports, events
 """
 
 import json
@@ -62,7 +62,7 @@ def ring_rows(strategies: int) -> tuple[RingRow, ...]:
     return (
         RingRow("ticks", "ingest", TICK, (("risk", GATING), ("execution", GATING), ("sidecar", LOSSY), *watching),
                 "a live feed conflates, counted; a recording waits"),
-        *(RingRow(f"requests.{name}", name, REQUEST, (("risk", GATING),), "the client's call says so at once") for name in names),
+        *(RingRow(f"requests.{name}", name, REQUEST, (("risk", GATING),), "the client's call tells") for name in names),
         RingRow("orders", "risk", ORDER, (("execution", GATING), ("sidecar", GATING)), gate),
         RingRow("reports", "execution", REPORT, (("risk", GATING), ("sidecar", GATING), *watching),
                 "execution takes no new orders"),
@@ -88,7 +88,14 @@ EXECUTION_COUNTERS = (
     "venue_orders", "venue_fills", "venue_duplicates", "venue_rejected",
 )  # fmt: skip
 SIDECAR_COUNTERS = (
-    "ticks_stored", "ticks_missed", "orders_stored", "reports_stored", "events_stored", "flushes", "flush_errors", "scrapes",
+    "ticks_stored",
+    "ticks_missed",
+    "orders_stored",
+    "reports_stored",
+    "events_stored",
+    "flushes",
+    "flush_errors",
+    "scrapes",
 )
 COUNTERS = {"ingest": INGEST_COUNTERS, "risk": RISK_COUNTERS, "execution": EXECUTION_COUNTERS, "sidecar": SIDECAR_COUNTERS}
 #: Refused requests by reason (messages.REJECT_REASONS), written by risk; rejected orders by reason, written by execution.

@@ -1,7 +1,7 @@
 """The life of a worker process: attach, warm up, READY, run, beat, drain, stop.
 
     python -m pipeline.worker NAME INSTANCE INCARNATION    one stage
-    python -m pipeline.worker --standby INSTANCE           a warm process that becomes whichever hot stage dies
+    python -m pipeline.worker --standby INSTANCE           a warm process that becomes whichever stage dies
 
 The stage's kernel comes back to Python every 10 ms: only there are commands seen, signals handled and the beat written.
 An incarnation other than its own in its heartbeat means that the supervisor has given its place to another process: it writes
@@ -81,7 +81,6 @@ def live(name: str, segment: Segment, incarnation: int, termination: Termination
     about = read_about(segment)
     config = config_from_json(about["config"])
     core, wait = about["placement"][name]["core"], about["placement"][name]["wait"]
-    take_seat(name, core)
     words = segment.array(f"{name}.heartbeat")
     if words[heartbeat.INCARNATION] != incarnation:
         return EXIT_FENCED
@@ -98,6 +97,8 @@ def live(name: str, segment: Segment, incarnation: int, termination: Termination
     stage.warm_up()
     gc.collect()
     gc.freeze()
+    # Only now: loading takes whatever cores are idle, so that a restarted worker is back soon.
+    take_seat(name, core)
     words[heartbeat.STATE] = State.READY
     while words[heartbeat.COMMAND] == Command.WAIT and words[heartbeat.INCARNATION] == incarnation and not termination.asked:
         words[heartbeat.BEAT_NS] = time.monotonic_ns()
@@ -162,6 +163,10 @@ def stand_by(instance: str, termination: Termination) -> int:
     for _ in warm_stages(read_about(segment), ("risk", "execution", "ingest")):
         if select.select([sys.stdin], [], [], 0)[0]:
             break
+    else:
+        if "sidecar" in read_about(segment)["placement"]:
+            # Its libraries only: a database that was opened here might hold a thread or a lock for a stage that trades.
+            stage_class("sidecar")
     map_pages(segment)
     gc.collect()
     print("ready", flush=True)

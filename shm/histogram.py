@@ -29,7 +29,7 @@ WORD_COUNT = COUNTS + BUCKET_COUNT
 class Quantiles(NamedTuple):
     """A histogram in short; nanoseconds, each quantile the upper bound of its bucket, at most `max`."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls on it
     p50: int
     p90: int
     p99: int
@@ -94,4 +94,5 @@ def quantile(words: np.ndarray, fractions: Sequence[float]) -> list[int]:
 
 def summary(words: np.ndarray) -> Quantiles:
     """Return count, p50, p90, p99, p99.9 and max."""
-    return Quantiles(int(words[COUNTS:].sum()), *quantile(words, (0.5, 0.9, 0.99, 0.999)), int(words[LARGEST]))
+    p50, p90, p99, p999 = quantile(words, (0.5, 0.9, 0.99, 0.999))
+    return Quantiles(int(words[COUNTS:].sum()), p50, p90, p99, p999, int(words[LARGEST]))

@@ -42,7 +42,7 @@ def _use_cache_folder() -> None:
     """Point numba at the folder, mode 0700: what lies there is unpickled, so nobody else may write it."""
     folder = cache_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]  # numba's configuration is dynamic
+    numba.config.CACHE_DIR = str(folder)
 
 
 _use_cache_folder()
@@ -57,4 +57,4 @@ njit = numba.njit(**_OPTIONS, _nrt=False, no_cfunc_wrapper=True)
 njit_inner = numba.njit(**_OPTIONS, _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True)
 #: For the short kernels that others call on their hot way, where a call would pass some thirty words of array headers.
 njit_inline = numba.njit(**_OPTIONS, _nrt=False, no_cfunc_wrapper=True, forceinline=True)
-JIT_ENABLED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]  # numba's configuration is dynamic
+JIT_ENABLED = not numba.config.DISABLE_JIT

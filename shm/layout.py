@@ -18,7 +18,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,12 +66,12 @@ class Region(NamedTuple):
 
     name: str
     dtype: np.dtype
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls on it
 
 
 def dtype_fingerprint(dtype: np.dtype) -> bytes:
     """Return 24 hex digits that change when any field's name, type or offset does."""
-    fields = dtype.fields or {}
+    fields: Any = dtype.fields or {}
     text = repr([(name, str(field[0]), field[1]) for name, field in fields.items()] or str(dtype)) + str(dtype.itemsize)
     return hashlib.sha256(text.encode()).hexdigest()[:24].encode()
 

@@ -26,10 +26,14 @@ class Pulse(NamedTuple):
     local: np.ndarray  #: private: turns since the last look at the clock
 
 
-def make_pulse(heartbeat: Heartbeat, waiter: Waiter, until_ns: int) -> Pulse:
-    """Return a pulse for one stay in the kernel, under the command and incarnation that now stand in the heartbeat."""
-    words = heartbeat.words
-    return Pulse(heartbeat, waiter, int(words[INCARNATION]), int(words[COMMAND]), int(until_ns), np.zeros(1, np.int64))
+def make_pulse(heartbeat: Heartbeat, waiter: Waiter, incarnation: int, until_ns: int) -> Pulse:
+    """Return a pulse for one stay in the kernel, under the command that now stands in the heartbeat."""
+    return Pulse(heartbeat, waiter, incarnation, int(heartbeat.words[COMMAND]), int(until_ns), np.zeros(1, np.int64))
+
+
+def idle_pulse(heartbeat: Heartbeat, waiter: Waiter) -> Pulse:
+    """Return a pulse that sends a loop back to Python after one turn: for loading its kernels."""
+    return make_pulse(heartbeat, waiter, -1, 0)
 
 
 @njit
@@ -53,7 +57,7 @@ def turn(pulse, work_done):
         if pulse.local[0] < CLOCK_TURNS:
             return GO_ON
     elif idle(pulse.waiter):
-        return PARK_NOW
+        return LEAVE if monotonic_ns() >= pulse.until_ns else PARK_NOW
     elif pulse.local[0] < CLOCK_TURNS:
         return GO_ON
     pulse.local[0] = 0

@@ -71,7 +71,7 @@ class Reader(NamedTuple):
 
     ring: Ring
     local: np.ndarray
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on it
 
 
 def regions(name: str, dtype: np.dtype, capacity: int) -> list[Region]:

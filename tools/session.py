@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.drain import SIGNALS_AT_ONCE, Drain
 from pipeline.errors import InstanceError
 from pipeline.launch import VERSION, plan
 from pipeline.summary import losses, summarize, write_summary
@@ -16,6 +15,7 @@ from pipeline.usage import Steal, memory_of
 from pipeline.view import View
 from shm.errors import SharedMemoryError
 from tools import report
+from tools.drain import SIGNALS_AT_ONCE, Drain
 from tools.status_screen import StatusScreen
 
 #: Without a screen: seconds between two lines that tell how it goes.

@@ -176,8 +176,8 @@ class StatusScreen:
         latency = self._view.latency_ns()
         for name, text in HOPS.items():
             hop = latency[name]
-            cells = [duration_text(hop[key]) if hop["count"] else "–" for key in ("p50", "p99", "max")]
-            table.add_row(text.replace(" to ", "→"), *cells)
+            cells = [duration_text(hop[key]).replace(" ", "") if hop["count"] else "–" for key in ("p50", "p99", "max")]
+            table.add_row(text.replace(" to ", "→").replace("execution", "exec"), *cells)
         return _panel(table, "latency")
 
     def _rings(self) -> RenderableType:

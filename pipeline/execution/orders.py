@@ -1,8 +1,8 @@
 """Orders on their way: the intent is written down before the venue hears of it, and the answer after.
 
-    ring --take_order--> SUBMITTING --submit--> WORKING --fill--> DONE
-                             |  after a restart: does the venue know the id?
-                             +--yes: WORKING        +--no: submit, the same id
+ring --take_order--> SUBMITTING --submit--> WORKING --fill--> DONE
+                         |  after a restart: does the venue know the id?
+                         +--yes: WORKING        +--no: submit, the same id
 """
 
 import numpy as np
@@ -53,7 +53,7 @@ def take_order(state, seq):
     order = slots[seq & (slots.shape[0] - 1)]
     transaction = state.transaction
     stage_advance(transaction, state.orders, seq + 1)
-    if recall(state.index, order["order_id"]) != NOT_SEEN:
+    if recall(state.by_id, order["order_id"]) != NOT_SEEN:
         stage_add(transaction, state.counters, DUPLICATES, 1)
         commit(transaction)
         return
@@ -78,7 +78,7 @@ def take_order(state, seq):
     stage_add(transaction, state.counters, ORDERS, 1)
     # Intent before action: from here on a restart asks the venue about this id.
     commit(transaction)
-    remember(state.index, order["order_id"], row)
+    remember(state.by_id, order["order_id"], row)
     now_ns = monotonic_ns()
     record(state.risk_to_execution, now_ns - order["sent_ns"])
     if order["flags"] & EXIT:
@@ -153,7 +153,7 @@ def report_fill(state, number):
     transaction, venue = state.transaction, state.venue
     done = venue.fills[number & (venue.fills.shape[0] - 1)]
     stage(transaction, state.words_base + FILLS_REPORTED, number + 1)
-    row = recall(state.index, done["order_id"])
+    row = recall(state.by_id, done["order_id"])
     if row != NOT_SEEN:
         order = state.states.copies[edit(transaction, state.states, row)]
         order["filled_lots"] += done["quantity_lots"]
@@ -177,7 +177,7 @@ def recover(state):
     for row in range(state.states.commits.shape[0]):
         order = state.states.copies[current(state.states, row)]
         if order["state"] != ORDER_FREE:
-            remember(state.index, order["order_id"], row)
+            remember(state.by_id, order["order_id"], row)
     for row in range(state.states.commits.shape[0]):
         order = state.states.copies[current(state.states, row)]
         if order["state"] == SUBMITTING:
@@ -187,5 +187,3 @@ def recover(state):
             else:
                 stage_add(state.transaction, state.counters, RESENT, 1)
                 send(state, row)
-
-

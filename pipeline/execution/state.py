@@ -25,7 +25,7 @@ class ExecutionState(NamedTuple):
     reports: Producer
     ticks: Reader  #: the paper venue's market
     states: Table  #: ORDER_STATE
-    index: OrderIndex  #: order id -> row
+    by_id: OrderIndex  #: order id -> row
     venue: PaperVenue
     words: np.ndarray  #: topology's execution words
     words_base: int
@@ -49,7 +49,7 @@ def open_execution(segment: Segment, sizes: topology.Sizes, latency_ns: int) -> 
         reports=open_producer(segment, open_ring(segment, "reports", REPORT)),
         ticks=reader("ticks", TICK),
         states=open_table(segment, "order_states", ORDER_STATE),
-        index=make_index(sizes.working_orders),
+        by_id=make_index(sizes.working_orders),
         venue=open_venue(segment, latency_ns),
         words=segment.array("execution.state"),
         words_base=segment.base("execution.state"),

@@ -8,6 +8,7 @@ from shm.counters import add
 from shm.jit import njit, njit_inner
 from shm.pulse import LEAVE, PARK_NOW, turn
 from shm.ring import AT, PUBLISHED, advance, available, room, wake
+from shm.transaction import OVERFLOW
 from shm.wait import cancel, park, prepare
 
 STALLED = EXECUTION_COUNTERS.index("stalled")
@@ -78,22 +79,29 @@ def report_fills(state):
 @njit
 def has_input(state):
     """Tell whether anything waits. For the last look before parking."""
-    if load_acquire(state.orders.ring.words, PUBLISHED) > state.orders.local[AT]:
-        return True
-    return load_acquire(state.ticks.ring.words, PUBLISHED) > state.ticks.local[AT]
+    return load_acquire(state.ticks.ring.words, PUBLISHED) > state.ticks.local[AT] or has_orders(state)
+
+
+@njit
+def has_orders(state):
+    """Tell whether an order waits: what must be done before the stage is drained, while time ticks on."""
+    return load_acquire(state.orders.ring.words, PUBLISHED) > state.orders.local[AT]
 
 
 @njit
 def run(state, pulse):
-    """Step until told otherwise, or until it is time to look at signals."""
+    """Step until told otherwise, or until it is time to look at signals.
+
+    Returns:
+        0, or transaction.OVERFLOW where an input needed more than one transaction holds: the stage must stop.
+    """
     while True:
         said = turn(pulse, step(state, TICK_BATCH))
-        if said == LEAVE:
-            return
+        if said == LEAVE or state.transaction.local[1] > 0:
+            return OVERFLOW if state.transaction.local[1] > 0 else 0
         if said == PARK_NOW:
             prepare(pulse.waiter)
             if has_input(state):
                 cancel(pulse.waiter)
             else:
                 park(pulse.waiter, pulse.until_ns - monotonic_ns())
-                return

@@ -4,9 +4,9 @@ from pipeline import topology
 from pipeline.config import Config
 from pipeline.execution.orders import recover
 from pipeline.execution.state import open_execution
-from pipeline.execution.step import has_input, run
-from shm.heartbeat import open_heartbeat
-from shm.pulse import make_pulse
+from pipeline.execution.step import has_orders, run
+from shm.heartbeat import INCARNATION, open_heartbeat
+from shm.pulse import idle_pulse, make_pulse
 from shm.segment import Segment
 from shm.wait import Waiter
 
@@ -21,20 +21,20 @@ class ExecutionStage:
         self.state = open_execution(segment, sizes, config.execution.paper.latency_ns)
         self.heartbeat = open_heartbeat(segment, self.name)
         self.waiter = waiter
+        self.incarnation = int(self.heartbeat.words[INCARNATION])
         recover(self.state)
 
     def warm_up(self) -> None:
-        """Load the kernels by calls that find nothing to do."""
-        run(self.state, make_pulse(self.heartbeat, self.waiter, 0)._replace(command=-1))
+        """Load the kernels by one turn of the loop."""
+        run(self.state, idle_pulse(self.heartbeat, self.waiter))
 
     def run(self, until_ns: int) -> int:
         """Run the kernel until monotonic `until_ns`, or until the supervisor says otherwise."""
-        run(self.state, make_pulse(self.heartbeat, self.waiter, until_ns))
-        return 0
+        return int(run(self.state, make_pulse(self.heartbeat, self.waiter, self.incarnation, until_ns)))
 
     def drained(self) -> bool:
         """Tell whether no order waits and none works at the venue."""
-        return not has_input(self.state) and int(self.state.venue.open_count[0]) == 0
+        return not has_orders(self.state) and int(self.state.venue.open_count[0]) == 0
 
     def close(self) -> None:
         """Nothing is held but the mapping, which ends with the process."""

@@ -13,8 +13,8 @@ from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, LAST_SENT_NS, open
 from pipeline.ingest.step import CHUNK_EMPTY, run
 from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_POSITION, INGEST_COUNTERS, read_about
 from shm.counters import put
-from shm.heartbeat import COMMAND, Command, open_heartbeat
-from shm.pulse import make_pulse
+from shm.heartbeat import COMMAND, INCARNATION, Command, open_heartbeat
+from shm.pulse import idle_pulse, make_pulse
 from shm.segment import Segment
 from shm.wait import Waiter
 
@@ -61,6 +61,7 @@ class IngestStage:
         self.state = open_ingest(segment, len(self.feed.instruments), config.feed.speed_factor, self.feed.live)
         self.heartbeat = open_heartbeat(segment, self.name)
         self.waiter = waiter
+        self.incarnation = int(self.heartbeat.words[INCARNATION])
         self.feed.seek(int(self.state.words[FEED_POSITION]))
         self._leave_the_past()
 
@@ -91,7 +92,7 @@ class IngestStage:
         held = self.state.local.copy()
         self.state.local[ENDED] = 1
         self.state.local[LAST_SENT_NS] = monotonic_ns()
-        run(self.state, make_pulse(self.heartbeat, self.waiter, 0)._replace(command=-1))
+        run(self.state, idle_pulse(self.heartbeat, self.waiter))
         self.state.local[:] = held
 
     def run(self, until_ns: int) -> int:
@@ -99,7 +100,7 @@ class IngestStage:
         if self.heartbeat.words[COMMAND] == Command.DRAIN:
             # No more of the feed; timer ticks go on, so that what is in flight can end.
             self.state.local[ENDED] = 1
-        pulse = make_pulse(self.heartbeat, self.waiter, until_ns)
+        pulse = make_pulse(self.heartbeat, self.waiter, self.incarnation, until_ns)
         while run(self.state, pulse) == CHUNK_EMPTY:
             self._refill()
         return 0

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.messages import EXIT, FILLED, PARTIALLY_FILLED
 from pipeline.messages import CANCELLED as ORDER_CANCELLED
+from pipeline.messages import EXIT, FILLED, PARTIALLY_FILLED
 from pipeline.messages import REJECTED as ORDER_REJECTED
 from pipeline.risk.arming import DEFAULT_STOPS_MAX, arm_defaults, end_stops, settle_book
 from pipeline.risk.exits import owe

@@ -19,6 +19,7 @@ from shm.jit import njit, njit_inner
 from shm.pulse import LEAVE, PARK_NOW, turn
 from shm.ring import AT, PUBLISHED, advance, available, room, wake
 from shm.rows import current
+from shm.transaction import OVERFLOW
 from shm.wait import cancel, park, prepare
 
 TICKS = RISK_COUNTERS.index("ticks")
@@ -154,8 +155,12 @@ def has_room(state):
 @njit
 def has_input(state):
     """Tell whether anything waits. For the last look before parking."""
-    if load_acquire(state.ticks.ring.words, PUBLISHED) > state.ticks.local[AT]:
-        return True
+    return load_acquire(state.ticks.ring.words, PUBLISHED) > state.ticks.local[AT] or has_orders(state)
+
+
+@njit
+def has_orders(state):
+    """Tell whether a report or a request waits: what must be done before the stage is drained, while time ticks on."""
     if load_acquire(state.reports.ring.words, PUBLISHED) > state.reports.local[AT]:
         return True
     for reader in state.requests:
@@ -166,15 +171,18 @@ def has_input(state):
 
 @njit
 def run(state, pulse, scratch):
-    """Step until told otherwise, or until it is time to look at signals."""
+    """Step until told otherwise, or until it is time to look at signals.
+
+    Returns:
+        0, or transaction.OVERFLOW where an input needed more than one transaction holds: the stage must stop.
+    """
     while True:
         said = turn(pulse, step(state, TICK_BATCH, scratch))
-        if said == LEAVE:
-            return
+        if said == LEAVE or state.transaction.local[1] > 0:
+            return OVERFLOW if state.transaction.local[1] > 0 else 0
         if said == PARK_NOW:
             prepare(pulse.waiter)
             if has_input(state):
                 cancel(pulse.waiter)
             else:
                 park(pulse.waiter, pulse.until_ns - monotonic_ns())
-                return

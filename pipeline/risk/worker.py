@@ -7,9 +7,10 @@ from pipeline.config import Config
 from pipeline.instruments import Instruments
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.state import Limits, open_risk
-from pipeline.risk.step import has_input, run
+from pipeline.risk.step import has_orders, run
 from pipeline.risk.stops import OWED_COUNT
-from shm.pulse import make_pulse
+from shm.heartbeat import INCARNATION
+from shm.pulse import idle_pulse, make_pulse
 from shm.rows import snapshot
 from shm.segment import Segment
 from shm.wait import Waiter
@@ -40,25 +41,23 @@ class RiskStage:
         sizes = topology.Sizes(**about["sizes"])
         self.state = open_risk(segment, sizes, limits_from(config, Instruments.from_json(about["instruments"])))
         self.waiter = waiter
+        self.incarnation = int(self.state.heartbeat.words[INCARNATION])
         self.scratch = np.zeros(2 * STOPS_PER_POSITION_MAX, np.int64)
 
     def warm_up(self) -> None:
-        """Load the kernels by calls that find nothing to do."""
-        run(self.state, make_pulse(self.state.heartbeat, self.waiter, 0)._replace(command=-1), self.scratch)
+        """Load the kernels by one turn of the loop."""
+        run(self.state, idle_pulse(self.state.heartbeat, self.waiter), self.scratch)
 
     def run(self, until_ns: int) -> int:
         """Run the kernel until monotonic `until_ns`, or until the supervisor says otherwise."""
-        run(self.state, make_pulse(self.state.heartbeat, self.waiter, until_ns), self.scratch)
-        return 0
+        return int(run(self.state, make_pulse(self.state.heartbeat, self.waiter, self.incarnation, until_ns), self.scratch))
 
     def drained(self) -> bool:
         """Tell whether nothing waits, no exit is owed, and no order works."""
-        if has_input(self.state) or self.state.book.counts[OWED_COUNT] > 0:
+        if has_orders(self.state) or self.state.book.counts[OWED_COUNT] > 0:
             return False
         rows = snapshot(self.state.positions)
         return not (rows["working_buy_lots"].any() or rows["working_sell_lots"].any())
 
     def close(self) -> None:
         """Nothing is held but the mapping, which ends with the process."""
-
-

@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.instruments import Instrument, Instruments
-from pipeline.messages import TICK
-from shm import segment
+from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK
+from shm import ring, segment
 from shm.jit import ROOT
 from tests.rig import SCRATCH_WORDS, Rig, limits, quotes
 
@@ -58,6 +58,11 @@ class Instance(Rig):
         self.segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
         segment.finish(self.segment)
         self.scratch = np.zeros(SCRATCH_WORDS, np.int64)
+        self.stepping, self.now_ns = "", 0
+        self.sidecar = [
+            ring.open_reader(ring.open_ring(self.segment, end, dtype), topology.reader_index(end, "sidecar", SIZES.strategies))
+            for end, dtype in (("orders", ORDER), ("reports", REPORT), ("events", EVENT))
+        ]
         for stage in ("ingest", "risk", "execution"):
             self.open(stage)
 
@@ -90,10 +95,29 @@ def running(name: str, ticks: np.ndarray | None = None, about: dict | None = Non
         instance.end()
 
 
-def spawn(*arguments: str) -> subprocess.Popen:
-    """Start a Python process in the sources' folder, its output to be read as text."""
+def requests_of(instance: Instance, slot: int) -> np.ndarray:
+    """Return what is in a strategy's requests ring."""
+    return instance.records(f"requests.strategy{slot}", REQUEST)
+
+
+@contextmanager
+def spawned(*arguments: str) -> Iterator[subprocess.Popen]:
+    """Start a Python process in the sources' folder, its output to be read as text; kill it afterwards."""
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+    process = subprocess.Popen([sys.executable, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+            assert process.stdin is not None, "it has a pipe"
+            process.stdin.close()
+
+
+def answer_of(process: subprocess.Popen) -> tuple[str, str, int]:
+    """Wait for a process to end by itself; return what it printed, its errors and its exit code."""
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    return output, errors, process.returncode
 
 
 def until(is_so: Callable[[], bool], what: str, meanwhile: Callable[[], object] = lambda: None) -> None:

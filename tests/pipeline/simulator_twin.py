@@ -5,7 +5,7 @@ numbers; a tick is a tuple (event_ns, venue_seq, instrument, kind, a, b, c, d).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
@@ -23,7 +23,7 @@ LEVELS = {
     "rally": [(0, 1.0), (60, 1.08)],
     "consolidation": [(0, 1.0)],
 }
-VOLATILITY_FACTORS = {
+VOLATILITY_FACTORS: dict[str, Sequence[tuple[float, float]]] = {
     "normal": [],
     "flash-crash": [(1, 4.0), (7, 2.0)],
     "rally": [(60, 1.5)],
@@ -52,7 +52,7 @@ def size(word: int) -> int:
     return 2**ones * (64 + word // 256 % 64) // 64
 
 
-def interpolate(points: list[tuple[float, float]], x: float) -> float:
+def interpolate(points: Sequence[tuple[float, float]], x: float) -> float:
     """Straight lines between the points, flat after the last."""
     for (x0, y0), (x1, y1) in pairwise(points):
         if x < x1:

@@ -81,7 +81,7 @@ def test_binance_real_frames_equal_slow_decoder(data_folder: Path, tick: str | N
     assert expected.tobytes() == ticks.tobytes()
     assert expected_skipped == skipped
     assert (("BTCUSDT",), 93_954, 0) == (survey.instruments.symbols, survey.line_count, survey.malformed_count)
-    assert (66_089, 21_313) == (np.count_nonzero(ticks["kind"] == QUOTE), np.count_nonzero(ticks["kind"] == TRADE))
+    assert (66_089, 21_313) == (int(np.count_nonzero(ticks["kind"] == QUOTE)), int(np.count_nonzero(ticks["kind"] == TRADE)))
     # Order of receipt: our clock never runs back, the venue's does.
     assert bool(np.all(np.diff(ticks["recv_ns"]) >= 0))
     assert 648 == np.count_nonzero(np.diff(ticks["event_ns"]) < 0)

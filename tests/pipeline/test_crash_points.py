@@ -6,8 +6,6 @@ that died is opened again from shared memory alone and all go on to the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -23,17 +21,17 @@ pytestmark = [
 ]
 
 FILES = ("shm/", "pipeline/", "tests/rig.py")
-#: Two calm quotes, a rise that moves the trailing stop, one spike through both stops, and calm again: who loses the spike's tick
-#: loses the stop.
+#: Two calm quotes, a rise that moves the trailing stop, one spike through both stops, and calm again: who loses the tick
+#: of the spike loses the stop.
 LONG_STORY = ((0, 10000, 10002), (0, 10000, 10002), (0, 10050, 10052), (0, 9700, 9702), (0, 10050, 10052), (0, 10051, 10053))
 SHORT_STORY = ((0, 10000, 10002), (0, 10000, 10002), (0, 9950, 9952), (0, 10300, 10302), (0, 9950, 9952), (0, 9951, 9953))
 
 
 @pytest.fixture(params=[(LONG_STORY, BUY), (SHORT_STORY, SELL)], ids=["long", "short"])
-def story(request: pytest.FixtureRequest) -> Iterator[tuple[Rig, int]]:
+def story(request: pytest.FixtureRequest) -> tuple[Rig, int]:
     """A rig with a feed in which one position is opened and stopped out."""
     ticks, side = request.param
-    yield Rig(quotes(ticks, every_ns=LATENCY_NS)), side
+    return Rig(quotes(ticks, every_ns=LATENCY_NS)), side
 
 
 def play(rig: Rig, side: int) -> None:

@@ -12,7 +12,7 @@ from pipeline.config import config_to_json, load_config
 from pipeline.messages import ARMED, BUY, LONG, SELL, SHORT, STATIC, TRAILING
 from pipeline.risk.levels import level_at
 from pipeline.summary import losses, summarize, write_summary
-from pipeline.tables import POSITION, STOP, VENUE_FILL
+from pipeline.tables import MARK, POSITION, STOP, VENUE_FILL
 from pipeline.topology import COUNTERS, Sizes
 from pipeline.view import View
 from shm import counters, rows
@@ -90,7 +90,7 @@ def test_summarize_positions_are_exact_money_at_the_price_at_which_they_can_be_l
     """An open long is worth the bid, as a decimal with no rounding."""
     set_position(segment, 0, 0, 100, 26_750)
     set_fill(segment, 0, 0, BUY, 100)
-    segment.array("marks", topology.MARK)["bid_ticks"][0] = 26_751
+    segment.array("marks", MARK)["bid_ticks"][0] = 26_751
     (position,) = summarize(View(segment))["positions"]
     assert ("AAPL", "100", "267.50") == tuple(position[key] for key in ("symbol", "quantity", "entry"))
     assert ("0.00", "1.00") == (position["realised"], position["unrealised"])

@@ -146,9 +146,7 @@ def test_run_each_worker_killed_in_turn_comes_back_and_loses_nothing(started: Ru
     assert summary["ticks"]["received"] > 0
     assert summary["fills"] > 0
     assert 0 == summary["stops"]["owed"]
-    assert (True, True, True) == tuple(
-        summary["venue"][key] for key in ("positions_agree", "fills_agree", "order_ids_unique")
-    )
+    assert (True, True, True) == tuple(summary["venue"][key] for key in ("positions_agree", "fills_agree", "order_ids_unique"))
     assert [] == [process for process in processes if process.is_running()]
     assert "Ctrl-C" == summary["stopped_by"]
 
@@ -263,11 +261,9 @@ def test_run_metrics_port_in_use_is_refused_before_the_start(
     assert f"(127.0.0.1:{port})" in one_error(capsys)
 
 
-def test_run_instance_running_already_is_refused(
-    folder: Path, instance_name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_run_instance_running_already_is_refused(folder: Path, instance_name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Two supervisors never share an instance, and the first one keeps its file."""
-    owned = open_owned(instance_name, [topology.heartbeat.region("risk")])
+    owned = open_owned(instance_name, [heartbeat.region("risk")])
     try:
         assert 2 == main(["--instance", instance_name, "--metrics-port", "0", "--quiet"])
         assert f"instance '{instance_name}' is already running" in one_error(capsys)
@@ -310,5 +306,3 @@ def test_run_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     flags = "config feed replay speed scenario symbols rate seed duration instance fresh db metrics-port summary quiet"
     assert [] == [flag for flag in flags.split() if f"--{flag}" not in text]
-
-

@@ -22,8 +22,10 @@ class Feed(Protocol):
     instruments: Instruments
     #: True: the data cannot wait, so a full ring conflates. False: ingest waits for room.
     live: bool
-    #: Ticks handed out since the start, counting those that a seek went past.
-    position: int
+
+    @property
+    def position(self) -> int:
+        """Ticks handed out since the start, counting those that a seek went past."""
 
     def seek(self, position: int) -> None:
         """Make the next tick the one that follows `position` ticks from the start.
