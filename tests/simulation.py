@@ -154,13 +154,13 @@ def spoil(rng: np.random.Generator, tick: np.void, instruments: int) -> None:
 def random_rig(rng: np.random.Generator) -> RecordingRig:
     """Return an instance of random sizes and limits, with its feed."""
     instruments = int(rng.integers(2, 5))
-    small = [int(2 ** rng.integers(low, high)) for low, high in ((3, 7), (2, 5), (4, 7), (3, 7))]
+    small = [int(2 ** rng.integers(low, high)) for low, high in ((2, 7), (2, 5), (4, 7), (3, 7))]
     sizes = topology.Sizes(
         instruments=instruments, strategies=2, ticks=small[0], requests=small[1], orders=small[2], reports=small[3],
         events=int(rng.choice([512, 1024])), stops=64, working_orders=int(2 ** rng.integers(4, 7)),
         venue_orders=int(2 ** rng.integers(1, 7)),
     )  # fmt: skip
-    chosen = limits(instruments, int(rng.choice([20_000, 5_000, 1_000])), int(rng.choice([0, 10_000, 3_000])))
+    chosen = limits(instruments, int(rng.choice([20_000, 5_000, 1_000])), int(rng.choice([0, 5_000, 1_000])))
     chosen = chosen._replace(order_lots=np.full(instruments, ORDER_LOTS_MAX, np.int64))
     if rng.random() < 0.3:
         chosen.order_tick_lots[0] = NOT_SET
@@ -185,9 +185,17 @@ class Simulation:
         self.rig = random_rig(self.rng)
         self.done: Counter[str] = Counter()
         rng = self.rng
-        self.actors = ["ingest", "risk", "execution", "strategy", "sidecar", "kill", "gate"]
-        weights = np.array([*rng.choice([1.0, 4.0, 12.0], 3), rng.choice([0.5, 3.0]), rng.choice([0.02, 1.0]), rng.choice([0, 0.5]), 0.1])
-        self.weights = weights / weights.sum()
+        weights = {
+            "ingest": rng.choice([1.0, 3.0, 10.0]),
+            "risk": rng.choice([1.0, 4.0, 12.0]),
+            "execution": rng.choice([1.0, 4.0, 12.0]),
+            "strategy": rng.choice([1.0, 4.0]),
+            "sidecar": rng.choice([0.02, 1.0]),
+            "kill": rng.choice([0.0, 0.5]),
+            "gate": 0.1,
+        }
+        self.actors = list(weights)
+        self.weights = np.array(list(weights.values())) / sum(weights.values())
         self.strategies = int(rng.integers(1, 3))
         self.kill_share = float(rng.choice([0.0, 0.05, 0.2])) if not JIT_ENABLED else 0.0
 
@@ -226,7 +234,7 @@ class Simulation:
             self.done["kills between steps"] += 1
             self.rig.open(str(self.rng.choice(["ingest", "risk", "execution", "strategy"])))
         else:
-            budget = int(self.rng.choice([1, 2, 8, 64]))
+            budget = int(self.rng.choice([1, 2, 8, 64], p=[0.5, 0.3, 0.15, 0.05] if actor == "ingest" else [0.25] * 4))
             if self.rng.random() < self.kill_share:
                 self.kill_within(actor, budget)
             else:

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(JIT_ENABLED, reason="compiled kernels cannot be stopped between two stores"),
 ]
 
-STORY = "from tests.pipeline.test_crash_points import begin, explore_all; explore_all(*begin('{}'), {!r})"
+STORY = "from tests.pipeline.test_crash_points import begin, explore_all; explore_all(*begin('long'), {!r})"
 SEEDS = "from tests.simulation import play; [play(seed) for seed in {}]"
 
 
@@ -40,10 +40,21 @@ class Mistake(NamedTuple):
 PUBLISH_TICKS = "state.ticks.ring.words[0] = state.ticks.local[0]"
 ADVANCE_REPORTS = "    stage_advance(transaction, state.reports, seq + 1)\n"
 ADVANCE_ORDERS = "    stage_advance(transaction, state.orders, seq + 1)\n"
-INTENT = '''    # Intent before action: from here on a restart asks the venue about this id.
+COMMIT_INTENT = """    commit(transaction)
+    remember(state.index, order["order_id"], row)
+    now_ns = monotonic_ns()
+    record(state.risk_to_execution, now_ns - order["sent_ns"])
+    if order["flags"] & EXIT:
+        record(state.tick_to_order, now_ns - order["tick_recv_ns"])
+    else:
+        record(state.request_to_order, now_ns - order["tick_recv_ns"])
+    send(state, row)
+"""
+SEND_FIRST = """    submit(state.venue, intent)
     commit(transaction)
-'''
-SETTLE = "    if answer == TAKEN or answer == DUPLICATE:\n        settle(state, row, WORKING"
+    remember(state.index, order["order_id"], row)
+    settle(state, row, WORKING, REASON_NONE)
+"""
 MISTAKES = (
     # Cursor before effect.
     Mistake("tick consumed before its stops are watched", "pipeline/risk/step.py",
@@ -84,8 +95,7 @@ MISTAKES = (
     Mistake("position open before its stops are armed", "pipeline/risk/fills.py",
             "    if change == OPENED or", "    commit(transaction)\n    if change == OPENED or", "risk"),
     # Send before intent, and what a restart makes of it.
-    Mistake("order sent before the intent is written", "pipeline/execution/orders.py", INTENT,
-            INTENT.replace("    commit", "    submit(state.venue, intent)\n    commit"), "execution"),
+    Mistake("order sent before the intent is written", "pipeline/execution/orders.py", COMMIT_INTENT, SEND_FIRST, "execution"),
     Mistake("restart always sends again", "pipeline/execution/orders.py",
             'if knows(state.venue, order["order_id"]):', "if False:", "execution"),
     Mistake("restart never asks the venue", "pipeline/execution/orders.py",
@@ -149,7 +159,7 @@ def test_mistake_in_a_copy_is_caught_by_a_promise(copy: Path, mistake: Mistake) 
         status, output = run_copy(copy, SEEDS.format([mistake.shown_by]))
         wanted = f"AssertionError: seed {mistake.shown_by} "
     else:
-        status, output = run_copy(copy, STORY.format("long", [mistake.shown_by]))
+        status, output = run_copy(copy, STORY.format([mistake.shown_by]))
         wanted = f"AssertionError: {mistake.shown_by} killed at "
     assert 1 == status, "no promise was broken"
     assert wanted in output, f"it failed, but not by a promise:\n{output[-2000:]}"
@@ -157,7 +167,7 @@ def test_mistake_in_a_copy_is_caught_by_a_promise(copy: Path, mistake: Mistake) 
 
 def test_copy_without_mistake_keeps_every_promise(copy: Path) -> None:
     """The copy as it is passes what catches the mistakes."""
-    status, output = run_copy(copy, STORY.format("long", ["ingest", "risk", "execution"]))
+    status, output = run_copy(copy, STORY.format(["ingest", "risk", "execution"]))
     assert 0 == status, output[-2000:]
     seeds = sorted({mistake.shown_by for mistake in MISTAKES if isinstance(mistake.shown_by, int)})
     status, output = run_copy(copy, SEEDS.format(seeds))
