@@ -1,4 +1,4 @@
-"""Slow, obvious twins: what must happen, in plain Python with exact arithmetic, from DESIGN's words and not from the kernels."""
+"""Slow, obvious twins: what must happen, in plain Python with exact arithmetic, from DESIGN's words, not from the kernels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def crossings(
         entry_ticks: E.
         entry_ns: It is armed from the first quote at or after this time.
         percent_ppm: Its distance.
-        ticks: Records with event_ns, kind, flags, instrument-filtered quotes in order, each with its ring sequence as (seq, tick).
+        ticks: Its instrument's accepted quotes in order, each with its ring sequence as (seq, tick).
         first_seq: The first sequence that it can see.
     """
     armed, best = False, entry_ticks

@@ -64,7 +64,7 @@ def assert_ticks_accounted(rig: Rig) -> None:
 
 
 def assert_nothing_twice(rig: Rig) -> None:
-    """No order id is in the ring or at the venue twice, each order ends once, no event is told twice, each fill is reported once."""
+    """No order is in the ring or at the venue twice, each ends once, no event is told twice, each fill is reported once."""
     orders = rig.records("orders", ORDER)
     reports = rig.records("reports", REPORT)
     ids = [int(order_id) for order_id in orders["order_id"]]
@@ -90,7 +90,7 @@ def assert_nothing_twice(rig: Rig) -> None:
 
 
 def assert_exits_in_turn(rig: Rig) -> None:
-    """A stop sends its next exit only when the one before has ended and its wait is over; the waits double up to the longest."""
+    """A stop sends its next exit only when the one before has ended and its wait is over; waits double up to the longest."""
     orders = rig.records("orders", ORDER)
     owed_events = [event for event in rig.records("events", EVENT) if event["kind"] == STOP_OWED]
     owed = {int(event["order_id"]): int(event["event_ns"]) for event in owed_events}
@@ -139,7 +139,9 @@ def assert_exits_only_reduce(rig: Rig) -> None:
 def quotes_of(ticks: list[tuple[int, np.void]], instrument: int) -> list[tuple[int, np.void]]:
     """Return an instrument's accepted quotes."""
     return [
-        (seq, tick) for seq, tick in ticks if tick["kind"] == QUOTE and tick["flags"] == TICK_OK and tick["instrument"] == instrument
+        (seq, tick)
+        for seq, tick in ticks
+        if tick["kind"] == QUOTE and tick["flags"] == TICK_OK and tick["instrument"] == instrument
     ]
 
 

@@ -95,7 +95,9 @@ class Rig:
         self.risk: RiskState
         self.execution: ExecutionState
         self.sidecar = [
-            ring.open_reader(ring.open_ring(self.segment, name, dtype), topology.reader_index(name, "sidecar", sizes.strategies))
+            ring.open_reader(
+                ring.open_ring(self.segment, name, dtype), topology.reader_index(name, "sidecar", sizes.strategies)
+            )
             for name, dtype in (("orders", ORDER), ("reports", REPORT), ("events", EVENT))
         ]
         self.pristine = self.segment.memory.copy()

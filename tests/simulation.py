@@ -1,11 +1,11 @@
-"""The real stages under a seeded scheduler: random markets, random requests, random turns, and kills in between or in the middle.
+"""The real stages under a seeded scheduler: random markets, requests and turns, and kills in between or in the middle.
 
     python -m tests.simulation --seed 17        plays one seed again and says what it did
     python -m tests.simulation --seeds 500      plays that many
 
-A seed decides everything: sizes of rings, limits, the feed, who steps when and how far, what the strategies ask, when the sidecar
-lags, who is killed. With the JIT off a kill comes at a random store in the middle of a step, and may come again while the next
-process opens what the last one left. After the last turn all settles, and the promises must be kept.
+A seed decides everything: sizes of rings, limits, the feed, who steps when and how far, what the strategies ask, when the
+sidecar lags, who is killed. With the JIT off a kill comes at a random store in the middle of a step, and may come
+again while the next process opens what the last one left. After the last turn all settles, and the promises must be kept.
 """
 
 from __future__ import annotations

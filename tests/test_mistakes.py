@@ -1,7 +1,7 @@
-"""Seeded mistakes: each, made in a copy of the project, must break a promise; what no test can tell from right code is not protected.
+"""Seeded mistakes: each, made in a copy of the project, must break a promise.
 
-A mistake counts as caught only where a promise fails, and those of the protocol only where it fails because of a kill: a copy that
-does not run, or goes wrong by itself, proves nothing.
+What no test can tell from right code is not protected. A mistake counts as caught only where a promise fails, and those of the
+protocol only where it fails because of a kill: a copy that does not run, or goes wrong by itself, proves nothing.
 """
 
 from __future__ import annotations
@@ -58,8 +58,10 @@ SEND_FIRST = """    submit(state.venue, intent)
 MISTAKES = (
     # Cursor before effect.
     Mistake("tick consumed before its stops are watched", "pipeline/risk/step.py",
-            '        event_ns = tick["event_ns"]\n', '        event_ns = tick["event_ns"]\n        advance(reader, seq + 1)\n', "risk"),
-    Mistake("input consumed before its transaction", "shm/ring.py", "    stage(transaction, reader.ring.base + CURSOR + STRIDE * reader.index, cursor)",
+            '        event_ns = tick["event_ns"]\n',
+            '        event_ns = tick["event_ns"]\n        advance(reader, seq + 1)\n', "risk"),
+    Mistake("input consumed before its transaction", "shm/ring.py",
+            "    stage(transaction, reader.ring.base + CURSOR + STRIDE * reader.index, cursor)",
             "    reader.ring.words[CURSOR + STRIDE * reader.index] = cursor", "risk"),
     Mistake("order consumed in a transaction of its own", "pipeline/execution/orders.py",
             ADVANCE_ORDERS, ADVANCE_ORDERS + "    commit(transaction)\n", "execution"),
@@ -89,9 +91,11 @@ MISTAKES = (
             "    report = reports.slots[slot]\n",
             "    report = reports.slots[slot]\n    reports.words[0] = state.reports.local[0]\n", "execution"),
     Mistake("exit published before its stop says TRIGGERED", "pipeline/risk/exits.py",
-            "    stage_publish(transaction, state.orders)\n", "    state.orders.ring.words[0] = state.orders.local[0]\n", "risk"),
+            "    stage_publish(transaction, state.orders)\n", "    state.orders.ring.words[0] = state.orders.local[0]\n",
+            "risk"),
     Mistake("stop says TRIGGERED before its exit is in the ring", "pipeline/risk/exits.py",
-            "    sent_lots = send_exit(state, slot)\n", "    commit(transaction)\n    sent_lots = send_exit(state, slot)\n", "risk"),
+            "    sent_lots = send_exit(state, slot)\n", "    commit(transaction)\n    sent_lots = send_exit(state, slot)\n",
+            "risk"),
     Mistake("position open before its stops are armed", "pipeline/risk/fills.py",
             "    if change == OPENED or", "    commit(transaction)\n    if change == OPENED or", "risk"),
     # Send before intent, and what a restart makes of it.
@@ -112,18 +116,19 @@ MISTAKES = (
     # State that a restart must find again.
     Mistake("trailing stop's best price forgotten by a restart", "pipeline/risk/stops.py",
             "            book.levels[slot] = level_at(stop, book.extremes[slot])\n            if stop[\"owed\"]",
-            "            book.levels[slot] = level_at(stop, 0)\n            book.extremes[slot] = 0\n            if stop[\"owed\"]", "risk"),
+            "            book.levels[slot] = level_at(stop, 0)\n            book.extremes[slot] = 0\n            if stop[\"owed\"]",
+            "risk"),
     Mistake("exit owed forgotten by a restart", "pipeline/risk/stops.py",
-            '            if stop["owed"]:\n', "            if False:\n", 0),
+            '            if stop["owed"]:\n', "            if False:\n", 12),
     # What no kill shows, but a market or a full venue.
     Mistake("conflation drops the lowest bid", "pipeline/ingest/conflate.py",
-            '            lowest(chunk, best, BID_LOW, "a", k)\n', "", 0),
+            '            lowest(chunk, best, BID_LOW, "a", k)\n', "", 9),
     Mistake("rejected exit sent again at once", "pipeline/risk/exits.py",
-            '    stop["retry_ns"] = state.words[RISK_NOW_NS] + wait_ns\n', "", 0),
+            '    stop["retry_ns"] = state.words[RISK_NOW_NS] + wait_ns\n', "", 8),
     Mistake("rejected exit never sent again", "pipeline/risk/fills.py",
-            "    if slot != NO_SLOT:\n        add_owed", "    if False:\n        add_owed", 0),
+            "    if slot != NO_SLOT:\n        add_owed", "    if False:\n        add_owed", 12),
     Mistake("exit takes more than is left", "pipeline/risk/positions.py",
-            'return max(quantity - position["working_sell_lots"], 0)', "return quantity", 0),
+            'return max(quantity - position["working_sell_lots"], 0)', "return quantity", 4),
 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def test_conflation_of_fall_from_new_high_keeps_it() -> None:
 @pytest.mark.parametrize("side", [LONG, SHORT])
 @pytest.mark.parametrize("seed", range(40))
 def test_conflation_of_random_walk_crosses_trailing_stop_as_the_whole_does(side: int, seed: int) -> None:
-    """Whatever its distance and its best price so far, a trailing stop crosses in what is kept exactly if it does in the whole."""
+    """Whatever its distance, a trailing stop is crossed by what is kept exactly if the whole backlog crosses it."""
     rng = np.random.default_rng(seed)
     bids = 10_000 + np.cumsum(rng.integers(-60, 61, 60))
     ticks = quotes((0, int(bid), int(bid) + 2) for bid in bids)

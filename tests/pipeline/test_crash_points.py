@@ -23,8 +23,8 @@ pytestmark = [
 ]
 
 FILES = ("shm/", "pipeline/", "tests/rig.py")
-#: Two calm quotes, a move in favour that moves the trailing stop, one spike, and calm again: who loses the spike's tick loses the
-#: stop. The long story's spike crosses the trailing stop alone, as it was moved; the short story's crosses both.
+#: Two calm quotes, a move in favour that moves the trailing stop, one spike, and calm again: who loses the spike's tick loses
+#: the stop. The long story's spike crosses the trailing stop alone, as it was moved; the short story's crosses both.
 LONG_STORY = ((0, 10000, 10002), (0, 10000, 10002), (0, 10300, 10302), (0, 10190, 10192), (0, 10300, 10302), (0, 10301, 10303))
 SHORT_STORY = ((0, 10000, 10002), (0, 10000, 10002), (0, 9950, 9952), (0, 10300, 10302), (0, 9950, 9952), (0, 9951, 9953))
 
