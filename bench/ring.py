@@ -5,7 +5,7 @@
 
     bounce     A stores a word, B sees it and stores another: no ring, the physical limit, and the yardstick
     hop        the same with a 64-byte record over two rings; all eight words are written and read
-    stream     records one way, both sides whole loops in kernels, published 1, 16 or 64 at a time
+    stream     records one way, both sides whole loops in kernels, published 1, 16 or 64 at a time; the reader pauses when idle
     both       the stream read by a gating and a lossy reader in turns
     rivals     faster-fifo, multiprocessing.Queue and Pipe with 64-byte messages, in Python as they are used
 
@@ -190,6 +190,8 @@ def measure_both_readers(peer: Peer, settings: Settings, result: Result) -> None
 
 def measure_rivals(settings: Settings, cores: list[int], stream: float, result: Result) -> None:
     """Fill in the queues that Python users reach for, and the ratio to the ring with single puts."""
+    if rivals.FASTER_FIFO_SINGLE not in rivals.RIVALS:
+        result.rows.append(Row("faster-fifo is not installed", {}))
     for rival in rivals.RIVALS:
         rate = rivals.measure(rival, settings.pick(rival.count, 500), cores[1])
         result.rows.append(Row(rival.name, {"records_per_second": round(rate)}))

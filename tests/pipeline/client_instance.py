@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.instruments import Instrument, Instruments
-from pipeline.messages import REQUEST, TICK
-from shm import segment
+from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK
+from shm import ring, segment
 from shm.jit import ROOT
 from tests.rig import SCRATCH_WORDS, Rig, limits, quotes
 
@@ -58,6 +58,11 @@ class Instance(Rig):
         self.segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
         segment.finish(self.segment)
         self.scratch = np.zeros(SCRATCH_WORDS, np.int64)
+        self.stepping, self.now_ns = "", 0
+        self.sidecar = [
+            ring.open_reader(ring.open_ring(self.segment, end, dtype), topology.reader_index(end, "sidecar", SIZES.strategies))
+            for end, dtype in (("orders", ORDER), ("reports", REPORT), ("events", EVENT))
+        ]
         for stage in ("ingest", "risk", "execution"):
             self.open(stage)
 
