@@ -15,6 +15,7 @@ from pipeline.risk.checks import check_request
 from pipeline.risk.events import new_event
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.positions import add_working
+from pipeline.risk.stops import FREE_COUNT
 from pipeline.topology import ENTRIES_ALLOWED, ENTRY_ROOM_PER_MILLE, RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import load_relaxed, monotonic_ns
 from shm.counters import stage_add
@@ -70,6 +71,10 @@ def check_state(state, position, request):
     orders_kept = max(state.orders.ring.slots.shape[0] * for_exits_per_mille // 1000, ORDERS_NEEDED)
     events_kept = max(state.events.ring.slots.shape[0] * for_exits_per_mille // 1000, EVENTS_NEEDED)
     if room(state.orders) <= orders_kept or room(state.events) <= events_kept:
+        return REJECT_NO_ROOM
+    # A position that opens must find slots for its stops, those that are being opened now included.
+    slots = state.book.extremes.shape[0]
+    if state.book.counts[FREE_COUNT] <= slots * for_exits_per_mille // 1000:
         return REJECT_NO_ROOM
     return REASON_NONE
 
