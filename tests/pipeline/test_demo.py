@@ -48,8 +48,8 @@ def test_demo_settings_are_those_of_the_configuration():
     """The section as the instance file carries it gives the same numbers as the configuration's own properties."""
     config = load_config()
     section = config_to_json(config)["strategies"]["demo"]
-    section = config.strategies.demo
-    expected = Settings(section.hold_ns, section.quantity_lots, section.symbols, section.pause_ns)
+    demo = config.strategies.demo
+    expected = Settings(demo.hold_ns, demo.quantity_lots, demo.symbols, demo.pause_ns)
     assert expected == Settings.of(section)
     assert isinstance(section["hold_seconds"], str | int | Decimal)
 
