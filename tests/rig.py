@@ -31,6 +31,7 @@ SIZES = topology.Sizes(
 LATENCY_NS = 1_000
 SCRATCH_WORDS = 512
 CHUNK_COUNT = 64
+BLOB_BYTES = 8192
 STAGES = ("ingest", "risk", "execution", "strategy")
 
 
@@ -68,6 +69,8 @@ class Rig:
         risk_limits: Limits and default stops.
         live: Whether a full ticks ring conflates.
         latency_ns: Of the paper venue.
+        name: Instance name to keep in /dev/shm, for others to attach to; empty = no name.
+        about: What the instance says about itself.
     """
 
     def __init__(
@@ -77,15 +80,18 @@ class Rig:
         risk_limits: Limits | None = None,
         live: bool = False,
         latency_ns: int = LATENCY_NS,
+        name: str = "",
+        about: dict[str, Any] | None = None,
     ) -> None:
-        name = f"test-rig-{os.getpid()}"
         self.ticks, self.sizes, self.live, self.latency_ns = ticks, sizes, live, latency_ns
         self.limits = risk_limits or limits(sizes.instruments)
-        self.segment = segment.open_owned(name, topology.regions(sizes, 4096), fresh=True)
+        self.segment = segment.open_owned(name or f"test-rig-{os.getpid()}", topology.regions(sizes, BLOB_BYTES), fresh=True)
         topology.set_up(self.segment, sizes, {})
+        topology.write_about(self.segment, about or {})
         segment.finish(self.segment)
-        # The mapping lives as long as its views; the name is not needed.
-        self.segment.unlink()
+        if not name:
+            # The mapping lives as long as its views; the name is not needed.
+            self.segment.unlink()
         self.segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
         self.pens: tuple[ring.Producer, ...]
         self.scratch = np.zeros(SCRATCH_WORDS, np.int64)

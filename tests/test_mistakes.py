@@ -41,7 +41,7 @@ PUBLISH_TICKS = "state.ticks.ring.words[0] = state.ticks.local[0]"
 ADVANCE_REPORTS = "    stage_advance(transaction, state.reports, seq + 1)\n"
 ADVANCE_ORDERS = "    stage_advance(transaction, state.orders, seq + 1)\n"
 COMMIT_INTENT = """    commit(transaction)
-    remember(state.index, order["order_id"], row)
+    remember(state.by_id, order["order_id"], row)
     now_ns = monotonic_ns()
     record(state.risk_to_execution, now_ns - order["sent_ns"])
     if order["flags"] & EXIT:
@@ -52,7 +52,7 @@ COMMIT_INTENT = """    commit(transaction)
 """
 SEND_FIRST = """    submit(state.venue, intent)
     commit(transaction)
-    remember(state.index, order["order_id"], row)
+    remember(state.by_id, order["order_id"], row)
     settle(state, row, WORKING, REASON_NONE)
 """
 MISTAKES = (

@@ -154,7 +154,7 @@ def test_demo_untaken_request_is_not_asked_for_twice(instance_name):
     with running(instance_name) as instance, Client(instance_name, 0) as client:
         demo = Demo(client, SETTINGS)
         assert 1 == demo.act()
-        instance.segment.array("risk.state")[topology.RISK_NOW_NS] += 10 * HOLD_NS
+        instance.segment.array("risk.state")[topology.RISK_NOW_NS] += 4 * HOLD_NS
         assert 0 == demo.act()
         instance.settle()
         assert [100, 0] == held(client)
