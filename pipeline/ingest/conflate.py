@@ -3,8 +3,8 @@
 Of each instrument the quotes with the lowest and highest bid, the lowest and highest ask, and the latest; the two between which
 the bid fell by the largest share, and the two between which the ask rose by the largest; the trades with the lowest and highest
 price, and the latest; all in the order they came. A spike that touches a stop, and one that would have moved a trailing stop,
-are never conflated away; nor is a fall from a new high that crosses a trailing stop but not the range's low. (DESIGN section 3 asks
-for lowest, highest and latest; a quote has two sides, and a trailing stop remembers.)
+are never conflated away; nor is a fall from a new high that crosses a trailing stop but not the range's low. (DESIGN section 3
+asks for lowest, highest and latest; a quote has two sides, and a trailing stop remembers.)
 """
 
 import numpy as np
