@@ -116,7 +116,8 @@ MISTAKES = (
     # State that a restart must find again.
     Mistake("trailing stop's best price forgotten by a restart", "pipeline/risk/stops.py",
             "            book.levels[slot] = level_at(stop, book.extremes[slot])\n            if stop[\"owed\"]",
-            "            book.levels[slot] = level_at(stop, 0)\n            book.extremes[slot] = 0\n            if stop[\"owed\"]",
+            "            book.levels[slot] = level_at(stop, 0)\n            book.extremes[slot] = 0\n"
+            "            if stop[\"owed\"]",
             "risk"),
     Mistake("exit owed forgotten by a restart", "pipeline/risk/stops.py",
             '            if stop["owed"]:\n', "            if False:\n", 12),
