@@ -62,6 +62,7 @@ class RecordingRig(Rig):
         #: What ingest took at once: (feed position before, and after).
         self.taken: list[tuple[int, int]] = []
         self.seen: Counter[str] = Counter()
+        self.views: dict[str, Any] = {}
         super().__init__(*args, **kwargs)
 
     def open(self, stage: str) -> None:
@@ -77,23 +78,28 @@ class RecordingRig(Rig):
 
     def record(self) -> None:
         """Copy what is new in every ring and in the venue's record."""
-        for name, dtype in RECORDED.items():
-            view = ring.RingView(ring.open_ring(self.segment, name, dtype))
+        if not self.views:
+            self.views = {name: ring.RingView(ring.open_ring(self.segment, name, dtype)) for name, dtype in RECORDED.items()}
+            self.venue_words = self.segment.array("venue.state")
+            self.fill_slots = self.segment.array("venue.fills", VENUE_FILL)
+            self.ingest_words = self.segment.array("ingest.state")
+        for name, view in self.views.items():
             first, end = self.seen[name], view.published
             assert end - first <= view.capacity, f"{name}: one step published {end - first} records"
             if end > first:
                 self.kept[name].append(view.ring.slots[np.arange(first, end) & (view.capacity - 1)])
                 self.seen[name] = end
-        state = self.segment.array("venue.state")
-        fills = self.segment.array("venue.fills", VENUE_FILL)
+        state, slots = self.venue_words, self.fill_slots
         first, end = self.seen["fills"], int(state[topology.VENUE_FILLS])
-        assert end - first <= len(fills), "the venue's fills have lapped its record"
-        self.fills.append(fills[np.arange(first, end) & (len(fills) - 1)])
-        orders = super().venue_order_table()
+        assert end - first <= len(slots), "the venue's fills have lapped its record"
+        if end > first:
+            self.fills.append(slots[np.arange(first, end) & (len(slots) - 1)])
         places = range(self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS]))
-        self.order_ids += [int(orders[place & (len(orders) - 1)]["order_id"]) for place in places]
+        if places:
+            orders = super().venue_order_table()
+            self.order_ids += [int(orders[place & (len(orders) - 1)]["order_id"]) for place in places]
         self.seen["fills"], self.seen["orders at the venue"] = end, places.stop
-        position = int(self.segment.array("ingest.state")[topology.FEED_POSITION])
+        position = int(self.ingest_words[topology.FEED_POSITION])
         if position > self.seen["feed"]:
             self.taken.append((self.seen["feed"], position))
             self.seen["feed"] = position
@@ -209,7 +215,7 @@ class Simulation:
         rig = self.rig
         for _ in range(TURNS_MAX):
             self.turn(str(self.rng.choice(self.actors, p=self.weights)))
-            if rig.segment.array("ingest.state")[topology.FEED_POSITION] == len(rig.ticks):
+            if rig.ingest_words[topology.FEED_POSITION] == len(rig.ticks):
                 break
         rig.settle()
         assert_kept(rig)

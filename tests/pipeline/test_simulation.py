@@ -7,7 +7,7 @@ import pytest
 from shm.jit import JIT_ENABLED
 from tests.simulation import play
 
-SEED_COUNT = 300 if JIT_ENABLED else 40
+SEED_COUNT = 200 if JIT_ENABLED else 40
 
 
 @pytest.mark.jitless
