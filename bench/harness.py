@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +42,7 @@ class Row:
     """One line of a result: what was measured, and its numbers by name with the unit in the name."""
 
     what: str
-    values: dict[str, float]
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)

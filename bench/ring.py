@@ -190,6 +190,8 @@ def measure_both_readers(peer: Peer, settings: Settings, result: Result) -> None
 
 def measure_rivals(settings: Settings, cores: list[int], stream: float, result: Result) -> None:
     """Fill in the queues that Python users reach for, and the ratio to the ring with single puts."""
+    if rivals.FASTER_FIFO_SINGLE not in rivals.RIVALS:
+        result.rows.append(Row("faster-fifo is not installed", {}))
     for rival in rivals.RIVALS:
         rate = rivals.measure(rival, settings.pick(rival.count, 500), cores[1])
         result.rows.append(Row(rival.name, {"records_per_second": round(rate)}))

@@ -12,6 +12,7 @@ import platform
 import time
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -180,23 +181,23 @@ def _futex_wake(typing_context, words, index):
     return types.int64(words, types.intp), codegen
 
 
-def _plain_load(words, index):
+def _plain_load(words: np.ndarray, index: int) -> int:
     return int(words[index])
 
 
-def _plain_store(words, index, value):
+def _plain_store(words: np.ndarray, index: int, value: int) -> None:
     words[index] = value
 
 
-def _plain_nothing(*_ignored):
+def _plain_nothing(*_ignored: object) -> None:
     return None
 
 
-def _plain_highest_bit(value):
+def _plain_highest_bit(value: int) -> int:
     return int(value).bit_length() - 1
 
 
-def _plain_sleep(duration_ns):
+def _plain_sleep(duration_ns: int) -> None:
     time.sleep(duration_ns / 1e9)
 
 
@@ -204,13 +205,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def _plain_futex_wait(words, index, expected, timeout_ns):
+def _plain_futex_wait(words: np.ndarray, index: int, expected: int, timeout_ns: int) -> int:
     address = ctypes.c_void_p(words.ctypes.data + 8 * int(index))
     timespec = (ctypes.c_long * 2)(int(timeout_ns) // 1_000_000_000, int(timeout_ns) % 1_000_000_000)
     return _libc.syscall(_SYS_FUTEX, address, _FUTEX_WAIT, ctypes.c_long(int(expected)), timespec, None, 0)
 
 
-def _plain_futex_wake(words, index):
+def _plain_futex_wake(words: np.ndarray, index: int) -> int:
     address = ctypes.c_void_p(words.ctypes.data + 8 * int(index))
     return _libc.syscall(_SYS_FUTEX, address, _FUTEX_WAKE, ctypes.c_long(0x7FFFFFFF), None, None, 0)
 

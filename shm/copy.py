@@ -6,6 +6,7 @@ vector moves here. The copy is of plain bytes: it belongs where nobody reads unt
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -32,7 +33,7 @@ def _copy_record(typing_context, records, target, source):
     return types.void(records, types.intp, types.intp), codegen
 
 
-def _plain_copy_record(records, target, source):
+def _plain_copy_record(records: np.ndarray, target: int, source: int) -> None:
     records[target] = records[source]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shm.atomics import load_relaxed, store_relaxed
-from shm.jit import njit
+from shm.jit import njit, njit_inline
 from shm.layout import CACHE_LINE, WORD, Region
 from shm.segment import Segment
 from shm.transaction import stage, staged
@@ -34,14 +34,14 @@ def open_counters(segment: Segment, name: str) -> Counters:
     return Counters(segment.array(f"{name}.counters"), segment.base(f"{name}.counters"))
 
 
-@njit
+@njit_inline
 def add(counters, index, amount):
     """Add to a counter at once. For what may be off by one after a kill."""
     at = STRIDE * index
     store_relaxed(counters.words, at, counters.words[at] + amount)
 
 
-@njit
+@njit_inline
 def put(counters, index, value):
     """Set a counter, for gauges."""
     store_relaxed(counters.words, STRIDE * index, value)

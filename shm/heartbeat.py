@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shm.atomics import store_relaxed
-from shm.jit import njit
+from shm.jit import njit_inline
 from shm.layout import Region
 from shm.segment import Segment
 
@@ -71,7 +71,7 @@ def process_start(pid: int) -> int:
     return int(text.rpartition(b")")[2].split()[19])
 
 
-@njit
+@njit_inline
 def beat(heartbeat, progress):
     """Show that the loop still moves."""
     store_relaxed(heartbeat.words, PROGRESS, progress)

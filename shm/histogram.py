@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shm.atomics import highest_bit, load_relaxed, store_relaxed
-from shm.jit import njit
+from shm.jit import njit_inline
 from shm.layout import Region
 from shm.segment import Segment
 
@@ -51,7 +51,7 @@ def open_histogram(segment: Segment, name: str) -> np.ndarray:
     return segment.array(f"{name}.histogram")
 
 
-@njit
+@njit_inline
 def bucket_of(value_ns):
     """Return the bucket of a value in nanoseconds; negative values count as 0."""
     if value_ns < SUB_BUCKETS:
@@ -63,7 +63,7 @@ def bucket_of(value_ns):
     return (shift + 1) * SUB_BUCKETS + ((value_ns >> shift) & (SUB_BUCKETS - 1))
 
 
-@njit
+@njit_inline
 def record(words, value_ns):
     """Count one value in nanoseconds."""
     at = COUNTS + bucket_of(value_ns)

@@ -3,7 +3,7 @@
 `nogil` so that a kernel starves no other thread, `cache` so that only the first start compiles, `error_model="numpy"` so
 that no division carries a hidden exception, `_nrt=False` so that no array is reference counted: a kernel owns none of the
 arrays that it is given, and the atomic counting was four fifths of the cost of a commit (340 ns against 66). numba then
-refuses to compile a kernel that allocates, which no hot one may; the few cold ones take `njit_allocating`.
+refuses to compile a kernel that allocates, which none may.
 
 The cache folder is keyed by a hash of all kernel sources: numba checks only the file of the compiled function itself, and
 would keep stale code when a kernel it calls has changed elsewhere.

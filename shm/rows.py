@@ -13,7 +13,7 @@ import numpy as np
 
 from shm.atomics import fence_acquire, load_acquire, load_relaxed
 from shm.copy import copy_record
-from shm.jit import njit
+from shm.jit import njit, njit_inline
 from shm.layout import WORD, Region
 from shm.segment import Segment
 from shm.transaction import stage, staged
@@ -40,7 +40,7 @@ def open_table(segment: Segment, name: str, dtype: np.dtype) -> Table:
     return Table(segment.array(f"{name}.commits"), copies, words, segment.base(f"{name}.commits"))
 
 
-@njit
+@njit_inline
 def current(table, row):
     """Return the index in `copies` of the committed copy of a row. For the table's own writer."""
     return 2 * row + (load_relaxed(table.commits, row) & 1)

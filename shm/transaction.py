@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shm.atomics import fence_release, load_acquire, load_relaxed, store_relaxed, store_release
-from shm.jit import njit
+from shm.jit import njit, njit_inline
 from shm.layout import Region
 from shm.segment import Segment
 
@@ -81,7 +81,7 @@ def staged(transaction, index, otherwise):
     return otherwise
 
 
-@njit
+@njit_inline
 def space(transaction):
     """Return how many pairs can still be staged."""
     return PAIRS_MAX - transaction.local[0]

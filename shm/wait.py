@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shm.atomics import fence_seq_cst, futex_wait, load_acquire, monotonic_ns, pause, store_relaxed, yield_core
-from shm.jit import njit
+from shm.jit import njit, njit_inline
 
 SPIN, YIELD, PARK = 1, 2, 3
 #: Turns without work before the first yield.
@@ -54,7 +54,7 @@ def make_waiter(memory: np.ndarray, bell: int, strategy: int, park_after_ns: int
     return Waiter(memory, bell, int(strategy), park_after_ns, np.zeros(2, np.int64))
 
 
-@njit
+@njit_inline
 def worked(waiter):
     """Tell the waiter that there was work."""
     waiter.local[TURNS] = 0

@@ -11,6 +11,7 @@ ARGUMENT_LIMIT = 7
 #: What numba compiles, by decorator: these functions carry no annotations.
 COMPILED = {
     "njit",
+    "njit_inline",
     "njit_inner",
     "jit",
     "intrinsic",
@@ -21,7 +22,7 @@ COMPILED = {
     "cfunc",
     "stencil",
 }
-NJIT = {"njit", "jit", "njit_inner"}
+NJIT = {"njit", "jit", "njit_inner", "njit_inline"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
