@@ -19,6 +19,7 @@ from pipeline.supervisor import Supervisor
 from pipeline.topology import HISTOGRAMS
 from pipeline.usage import Memory, memory_of
 from shm import histogram
+from shm.heartbeat import State
 
 
 class Live:
@@ -60,6 +61,18 @@ class Live:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._exits.close()
+
+    def wait_for_strategies(self, seconds_max: float = 60.0) -> None:
+        """Supervise until every strategy trades too: workers do not wait for them.
+
+        Raises:
+            OSError: one does not come.
+        """
+        until = time.monotonic() + seconds_max
+        while any(self.supervisor.state(name) != State.RUNNING for name in self.supervisor.launch.strategies):
+            self.watch(0.05)
+            if time.monotonic() > until:
+                raise OSError(f"a strategy does not run after {seconds_max:.0f} s")
 
     def watch(self, seconds: float) -> None:
         """Supervise for a while.

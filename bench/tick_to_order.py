@@ -6,7 +6,7 @@
 The feed is the simulator at a fixed rate. Stops are as tight as the settings allow, the paper venue answers at once and the demo
 goes in again soon, so that exits are frequent. The times come from the instance's own histograms: `ingest_to_risk` and
 `tick_to_order` count from the moment at which the tick was due, so an ingest that comes late is part of them.
-The first second of each run is left out.
+The first second after the demo's start is left out.
 """
 
 import os
@@ -35,6 +35,7 @@ OVERRIDES = {
 def measure(rate: int, warm_s: float, seconds: float) -> tuple[list[Row], list[str]]:
     """Return the quantiles of every hop at a rate, and how each worker sat and waited."""
     with Live(f"rate-{rate}", OVERRIDES | {"feed.simulator.rate": float(rate)}) as live:
+        live.wait_for_strategies()
         live.watch(warm_s)
         before, cpu_before = live.histograms(), live.cpu_ns()
         live.watch(seconds)

@@ -18,7 +18,7 @@ from shm.jit import njit, njit_inline
 
 SPIN, YIELD, PARK = 1, 2, 3
 #: Turns without work before the first yield.
-SPIN_TURNS = 64
+SPIN_TURNS = 2
 #: The longest sleep: after it the worker looks by itself, so that no lost wake-up lasts.
 PARK_NS_MAX = 10_000_000
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.ingest.conflate import KEPT, choose
 from pipeline.ingest.hygiene import judge
-from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, LAST_SENT_NS, NEXT_DUE_NS
+from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, LAST_SENT_NS, NEXT_DUE_NS, OFFERS
 from pipeline.messages import TICK_BAD_TIME, TICK_OK, TIMER
 from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_LAST_EVENT_NS, FEED_POSITION, INGEST_COUNTERS
 from shm.atomics import monotonic_ns, pause, sleep_ns, yield_core
@@ -33,8 +33,10 @@ BATCH_MAX = 256
 TIMER_NS = 10_000_000
 #: A gap in the data longer than this (a night, a weekend) is not waited for: the next tick comes after GAP_WAIT_NS.
 GAP_NS_MAX, GAP_WAIT_NS = 10_000_000_000, 1_000_000_000
-#: Sleep until this long before a tick is due, then yield: a sleep ends late.
+#: Sleep until this long before a tick is due, then hold the core: a sleep ends late, and who yields may come back late.
 AWAKE_BEFORE_NS = 150_000
+#: Before that the core is offered so often to those who have the last tick to work on.
+OFFERS_AFTER_WORK = 8
 SLEEP_NS_MAX = 5_000_000
 
 
@@ -71,6 +73,7 @@ def step(state, now_ns):
         count, accepted = publish_kept(state, first, first + count, space, now_ns)
     finish(state, first, first + count, accepted)
     local[LAST_SENT_NS] = now_ns
+    local[OFFERS] = OFFERS_AFTER_WORK
     return count
 
 
@@ -248,11 +251,15 @@ def rest(state, pulse, now_ns):
     if state.local[ENDED] != 0:
         sleep_ns(SLEEP_NS_MAX)
         return
-    early_ns = state.local[NEXT_DUE_NS] - now_ns - AWAKE_BEFORE_NS
+    local = state.local
+    early_ns = local[NEXT_DUE_NS] - now_ns - AWAKE_BEFORE_NS
     if state.slowness > 0.0 and early_ns > 0:
         sleep_ns(min(early_ns, SLEEP_NS_MAX))
-    else:
+    elif state.slowness == 0.0 or local[OFFERS] > 0:
+        local[OFFERS] -= 1
         yield_core()
+    else:
+        pause()
 
 
 @njit
