@@ -60,7 +60,7 @@ def worked(waiter):
     waiter.local[TURNS] = 0
 
 
-@njit
+@njit_inline
 def idle(waiter):
     """Wait a little.
 
