@@ -21,6 +21,9 @@ from pipeline.usage import Memory, memory_of
 from shm import histogram
 from shm.heartbeat import State
 
+#: A process whose memory moves by no more than this within a second has loaded what it loads.
+STILL_MIB = 0.5
+
 
 class Live:
     """Runs an instance for as long as its `with` block.
@@ -73,6 +76,14 @@ class Live:
             self.watch(0.05)
             if time.monotonic() > until:
                 raise OSError(f"a strategy does not run after {seconds_max:.0f} s")
+
+    def wait_for_standby(self, seconds_max: float = 60.0) -> None:
+        """Supervise until the standby has loaded all that it will: its memory stands still for a second."""
+        until = time.monotonic() + seconds_max
+        seen = -1.0
+        while time.monotonic() < until and (now := self.memory()["standby"].pss_mib) - seen > STILL_MIB:
+            seen = now
+            self.watch(1.0)
 
     def watch(self, seconds: float) -> None:
         """Supervise for a while.

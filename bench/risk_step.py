@@ -248,7 +248,9 @@ def run(settings: Settings) -> Result:
     for what, values in times.items():
         median = statistics.median(values)
         result.rows.append(
-            Row(what, {"median_ns": round(median, 2), "best_ns": round(min(values), 2), "ticks_per_second": round(1e9 / median)})
+            Row(
+                what, {"median_ns": round(median, 2), "best_ns": round(min(values), 2), "ticks_per_second": round(1e9 / median)}
+            )
         )
     result.rows.append(Row("stops", {"armed_before": stops_before, "armed_after": stops_after, "fired": fired}))
     result.ratios = [

@@ -13,7 +13,7 @@ from pipeline.messages import TICK_BAD_TIME, TICK_OK, TIMER
 from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_LAST_EVENT_NS, FEED_POSITION, INGEST_COUNTERS
 from shm.atomics import monotonic_ns, pause, sleep_ns, yield_core
 from shm.counters import add, stage_add
-from shm.jit import njit, njit_inner
+from shm.jit import njit, njit_inline, njit_inner, njit_merged
 from shm.pulse import LEAVE, turn
 from shm.ring import claim, room, stage_publish, wake
 from shm.transaction import commit, stage
@@ -40,7 +40,7 @@ OFFERS_AFTER_WORK = 8
 SLEEP_NS_MAX = 5_000_000
 
 
-@njit
+@njit_inline
 def step(state, now_ns):
     """Publish what is due.
 
@@ -77,7 +77,7 @@ def step(state, now_ns):
     return count
 
 
-@njit_inner
+@njit_merged
 def due_ns_of(state, event_ns):
     """Return the monotonic time at which an event is due."""
     return state.words[ANCHOR_NS] + np.int64((event_ns - state.words[ANCHOR_EVENT_NS]) * state.slowness)
@@ -91,7 +91,7 @@ def set_anchor(state, now_ns, event_ns):
     commit(state.transaction)
 
 
-@njit_inner
+@njit_merged
 def count_due(state, now_ns):
     """Return how many ticks of the chunk are due, at most BATCH_MAX, and note when the next one is."""
     local, chunk = state.local, state.chunk
@@ -113,7 +113,7 @@ def count_due(state, now_ns):
     return k - first
 
 
-@njit_inner
+@njit_merged
 def judge_all(state, first, end):
     """Set each tick's flags.
 
@@ -128,7 +128,7 @@ def judge_all(state, first, end):
     return accepted
 
 
-@njit_inner
+@njit_merged
 def copy_tick(state, k, seq, now_ns):
     """Copy one tick into its slot, stamped with when it was due."""
     slots = state.ticks.ring.slots
@@ -151,7 +151,7 @@ def copy_tick(state, k, seq, now_ns):
     slot["d"] = tick["d"]
 
 
-@njit_inner
+@njit_merged
 def publish_all(state, first, end, now_ns):
     """Claim slots for a range of the chunk and fill them."""
     seq = claim(state.ticks, end - first)
@@ -182,7 +182,7 @@ def publish_kept(state, first, end, space, now_ns):
     return end - first, kept
 
 
-@njit_inner
+@njit_merged
 def finish(state, first, end, accepted):
     """Count, and make everything visible in one transaction."""
     transaction, counters = state.transaction, state.counters
@@ -205,7 +205,7 @@ def finish(state, first, end, accepted):
     wake(state.ticks)
 
 
-@njit_inner
+@njit_merged
 def send_timer(state, now_ns):
     """Publish a timer tick where time has stood still for TIMER_NS: paced, or after the end of the data.
 
@@ -242,7 +242,7 @@ def send_timer(state, now_ns):
     return 1
 
 
-@njit_inner
+@njit_merged
 def rest(state, pulse, now_ns):
     """Wait until the next tick is nearly due, or a little where the ring was full."""
     if pulse.waiter.strategy == SPIN:

@@ -169,7 +169,7 @@ def has_orders(state):
 
 @njit_merged
 def has_requests(state):
-    """Tell whether any strategy's request waits, by the shared words alone: to pick a reader from the tuple costs a copy of all."""
+    """Tell whether any strategy's request waits, by shared words alone: to pick a reader from the tuple would copy them all."""
     memory, inboxes = state.transaction.memory, state.inboxes
     for k in range(inboxes.shape[0]):
         if load_acquire(memory, inboxes[k, INBOX_PUBLISHED]) > load_relaxed(memory, inboxes[k, INBOX_CURSOR]):
