@@ -127,6 +127,16 @@ class Hops:
             raise PeerDied(f"only {taken} of {len(samples_ns)} samples before the deadline: is the other core taken?")
 
 
+def bounce_ns(settings: Settings) -> float:
+    """Return the median time of a bare flag one way between two cores, in ns: the yardstick of other benches' runs."""
+    cores = choose_cores(2)
+    with Pinned(cores[0]), Peer("bench.ring", REGIONS, cores[1]) as peer:
+        peer.do(ANSWER_BOUNCE, 0, 0)
+        hops = Hops(peer, settings)
+        hops.bounce()
+        return hops.bounce()
+
+
 def measure_hops(peer: Peer, settings: Settings, result: Result) -> None:
     """Fill in bounce and hop, and their ratio."""
     hops = Hops(peer, settings)

@@ -6,7 +6,7 @@ import numpy as np
 
 from shm.atomics import load_acquire, monotonic_ns
 from shm.heartbeat import COMMAND, INCARNATION, PROGRESS, Heartbeat, beat
-from shm.jit import njit
+from shm.jit import njit_inline
 from shm.wait import Waiter, idle, worked
 
 # What turn() says.
@@ -36,7 +36,7 @@ def idle_pulse(heartbeat: Heartbeat, waiter: Waiter) -> Pulse:
     return make_pulse(heartbeat, waiter, -1, 0)
 
 
-@njit
+@njit_inline
 def turn(pulse, work_done):
     """End one turn of the loop.
 

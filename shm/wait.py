@@ -17,8 +17,8 @@ from shm.atomics import fence_seq_cst, futex_wait, load_acquire, monotonic_ns, p
 from shm.jit import njit, njit_inline
 
 SPIN, YIELD, PARK = 1, 2, 3
-#: Turns without work before the first yield.
-SPIN_TURNS = 64
+#: Turns without work before the first yield: few, since who shares a core may hold up the very worker it waits for.
+SPIN_TURNS = 2
 #: The longest sleep: after it the worker looks by itself, so that no lost wake-up lasts.
 PARK_NS_MAX = 10_000_000
 
@@ -60,7 +60,7 @@ def worked(waiter):
     waiter.local[TURNS] = 0
 
 
-@njit
+@njit_inline
 def idle(waiter):
     """Wait a little.
 

@@ -12,6 +12,7 @@ ARGUMENT_LIMIT = 7
 COMPILED = {
     "njit",
     "njit_inline",
+    "njit_merged",
     "njit_inner",
     "jit",
     "intrinsic",
@@ -22,7 +23,7 @@ COMPILED = {
     "cfunc",
     "stencil",
 }
-NJIT = {"njit", "jit", "njit_inner", "njit_inline"}
+NJIT = {"njit", "jit", "njit_inner", "njit_inline", "njit_merged"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

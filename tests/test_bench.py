@@ -78,6 +78,36 @@ def test_waiting_small_measures_every_pair_of_strategies(tmp_path: Path) -> None
 
 
 @pytest.mark.processes
+def test_risk_step_small_fires_nothing_it_should_not_and_has_its_yardsticks(tmp_path: Path) -> None:
+    """Every instrument has two stops when it begins, and the real step stands beside reading alone and plain Python."""
+    result = run_small("risk_step", tmp_path)
+    rows = rows_of(result)
+    assert 40 == rows["stops"]["armed_before"]
+    assert {"walk", "trend", "reading alone", "plain Python", "stops"} == set(rows)
+    assert rows["plain Python"]["best_ns"] > 0
+
+
+@pytest.mark.processes
+def test_tick_to_order_small_sees_exits_of_the_live_processes(tmp_path: Path) -> None:
+    """Ticks arrive, stops fire, and each exit is timed on both hops."""
+    rows = rows_of(run_small("tick_to_order", tmp_path))
+    for hop in ("ingest_to_risk", "risk_to_execution", "tick_to_order"):
+        values = rows[f"1,000/s {hop}"]
+        assert values["count"] > 0
+        assert 0 < values["p50_ns"] <= values["p99_ns"] <= values["max_ns"]
+    assert rows["1,000/s ingest_to_risk"]["count"] > rows["1,000/s tick_to_order"]["count"]
+
+
+@pytest.mark.processes
+def test_startup_small_weighs_every_process(tmp_path: Path) -> None:
+    """A start is timed, and each process has memory."""
+    rows = rows_of(run_small("startup", tmp_path))
+    assert rows["warm start"]["ready_s"] > 0
+    for name in ("supervisor", "ingest", "risk", "execution", "sidecar", "strategy0", "standby", "all processes"):
+        assert rows[name]["pss_mib"] > 0
+
+
+@pytest.mark.processes
 def test_peer_that_was_killed_ends_the_bench_with_an_error() -> None:
     """A bench whose other process dies says so instead of waiting."""
     with peer.Peer("bench.ring", ring.REGIONS, choose_cores(1)[0]) as other:

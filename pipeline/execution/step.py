@@ -5,7 +5,7 @@ from pipeline.execution.paper import see
 from pipeline.topology import EXECUTION_COUNTERS, FILLS_REPORTED, VENUE_FILLS
 from shm.atomics import load_acquire, monotonic_ns
 from shm.counters import add
-from shm.jit import njit, njit_inner
+from shm.jit import njit, njit_inline, njit_merged
 from shm.pulse import LEAVE, PARK_NOW, turn
 from shm.ring import AT, PUBLISHED, advance, available, room, wake
 from shm.transaction import OVERFLOW
@@ -18,7 +18,7 @@ ORDER_BATCH, TICK_BATCH = 16, 64
 REPORTS_NEEDED = 4
 
 
-@njit
+@njit_inline
 def step(state, tick_budget):
     """Take orders, let the venue see ticks, report its fills.
 
@@ -33,7 +33,7 @@ def step(state, tick_budget):
     return done + report_fills(state)
 
 
-@njit_inner
+@njit_merged
 def take_orders(state):
     """Take the orders that are there, as long as reports find room."""
     first = state.orders.local[AT]
@@ -46,7 +46,7 @@ def take_orders(state):
     return max(end - first, 0)
 
 
-@njit_inner
+@njit_merged
 def take_ticks(state, tick_budget):
     """Let the paper venue see ticks; orders that are there go first, tick by tick."""
     slots = state.ticks.ring.slots
@@ -64,7 +64,7 @@ def take_ticks(state, tick_budget):
     return max(end - first, 0)
 
 
-@njit_inner
+@njit_merged
 def report_fills(state):
     """Report the venue's fills that are not reported yet."""
     first = state.words[FILLS_REPORTED]

@@ -12,7 +12,7 @@ from shm.segment import Segment
 from shm.transaction import Transaction, open_transaction
 
 # Private words.
-CHUNK_AT, CHUNK_END, ENDED, NEXT_DUE_NS, LAST_SENT_NS = range(5)
+CHUNK_AT, CHUNK_END, ENDED, NEXT_DUE_NS, LAST_SENT_NS, OFFERS = range(6)
 
 #: Ticks that a feed hands over at once. Small when paced, since making them takes time that a due tick would wait.
 CHUNK_PACED, CHUNK_FAST = 256, 8192

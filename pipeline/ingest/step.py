@@ -8,12 +8,12 @@ import numpy as np
 
 from pipeline.ingest.conflate import KEPT, choose
 from pipeline.ingest.hygiene import judge
-from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, LAST_SENT_NS, NEXT_DUE_NS
+from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, LAST_SENT_NS, NEXT_DUE_NS, OFFERS
 from pipeline.messages import TICK_BAD_TIME, TICK_OK, TIMER
 from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_LAST_EVENT_NS, FEED_POSITION, INGEST_COUNTERS
 from shm.atomics import monotonic_ns, pause, sleep_ns, yield_core
 from shm.counters import add, stage_add
-from shm.jit import njit, njit_inner
+from shm.jit import njit, njit_inline, njit_inner, njit_merged
 from shm.pulse import LEAVE, turn
 from shm.ring import claim, room, stage_publish, wake
 from shm.transaction import commit, stage
@@ -33,12 +33,14 @@ BATCH_MAX = 256
 TIMER_NS = 10_000_000
 #: A gap in the data longer than this (a night, a weekend) is not waited for: the next tick comes after GAP_WAIT_NS.
 GAP_NS_MAX, GAP_WAIT_NS = 10_000_000_000, 1_000_000_000
-#: Sleep until this long before a tick is due, then yield: a sleep ends late.
+#: Sleep until this long before a tick is due, then hold the core: a sleep ends late, and who yields may come back late.
 AWAKE_BEFORE_NS = 150_000
+#: Before that the core is offered so often to those who have the last tick to work on.
+OFFERS_AFTER_WORK = 8
 SLEEP_NS_MAX = 5_000_000
 
 
-@njit
+@njit_inline
 def step(state, now_ns):
     """Publish what is due.
 
@@ -71,10 +73,11 @@ def step(state, now_ns):
         count, accepted = publish_kept(state, first, first + count, space, now_ns)
     finish(state, first, first + count, accepted)
     local[LAST_SENT_NS] = now_ns
+    local[OFFERS] = OFFERS_AFTER_WORK
     return count
 
 
-@njit_inner
+@njit_merged
 def due_ns_of(state, event_ns):
     """Return the monotonic time at which an event is due."""
     return state.words[ANCHOR_NS] + np.int64((event_ns - state.words[ANCHOR_EVENT_NS]) * state.slowness)
@@ -88,7 +91,7 @@ def set_anchor(state, now_ns, event_ns):
     commit(state.transaction)
 
 
-@njit_inner
+@njit_merged
 def count_due(state, now_ns):
     """Return how many ticks of the chunk are due, at most BATCH_MAX, and note when the next one is."""
     local, chunk = state.local, state.chunk
@@ -110,7 +113,7 @@ def count_due(state, now_ns):
     return k - first
 
 
-@njit_inner
+@njit_merged
 def judge_all(state, first, end):
     """Set each tick's flags.
 
@@ -125,7 +128,7 @@ def judge_all(state, first, end):
     return accepted
 
 
-@njit_inner
+@njit_merged
 def copy_tick(state, k, seq, now_ns):
     """Copy one tick into its slot, stamped with when it was due."""
     slots = state.ticks.ring.slots
@@ -148,7 +151,7 @@ def copy_tick(state, k, seq, now_ns):
     slot["d"] = tick["d"]
 
 
-@njit_inner
+@njit_merged
 def publish_all(state, first, end, now_ns):
     """Claim slots for a range of the chunk and fill them."""
     seq = claim(state.ticks, end - first)
@@ -179,7 +182,7 @@ def publish_kept(state, first, end, space, now_ns):
     return end - first, kept
 
 
-@njit_inner
+@njit_merged
 def finish(state, first, end, accepted):
     """Count, and make everything visible in one transaction."""
     transaction, counters = state.transaction, state.counters
@@ -202,7 +205,7 @@ def finish(state, first, end, accepted):
     wake(state.ticks)
 
 
-@njit_inner
+@njit_merged
 def send_timer(state, now_ns):
     """Publish a timer tick where time has stood still for TIMER_NS: paced, or after the end of the data.
 
@@ -239,7 +242,7 @@ def send_timer(state, now_ns):
     return 1
 
 
-@njit_inner
+@njit_merged
 def rest(state, pulse, now_ns):
     """Wait until the next tick is nearly due, or a little where the ring was full."""
     if pulse.waiter.strategy == SPIN:
@@ -248,11 +251,15 @@ def rest(state, pulse, now_ns):
     if state.local[ENDED] != 0:
         sleep_ns(SLEEP_NS_MAX)
         return
-    early_ns = state.local[NEXT_DUE_NS] - now_ns - AWAKE_BEFORE_NS
+    local = state.local
+    early_ns = local[NEXT_DUE_NS] - now_ns - AWAKE_BEFORE_NS
     if state.slowness > 0.0 and early_ns > 0:
         sleep_ns(min(early_ns, SLEEP_NS_MAX))
-    else:
+    elif state.slowness == 0.0 or local[OFFERS] > 0:
+        local[OFFERS] -= 1
         yield_core()
+    else:
+        pause()
 
 
 @njit

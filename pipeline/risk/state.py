@@ -11,13 +11,15 @@ from pipeline.tables import MARK, POSITION, STOP
 from shm.counters import Counters, open_counters
 from shm.heartbeat import Heartbeat, open_heartbeat
 from shm.histogram import open_histogram
-from shm.ring import Producer, Reader, open_producer, open_reader, open_ring
+from shm.ring import PUBLISHED, Producer, Reader, cursor_word, open_producer, open_reader, open_ring
 from shm.rows import Table, open_table
 from shm.segment import Segment
 from shm.transaction import Transaction, open_transaction
 
 #: A limit that blocks because nobody set it, and one that was written out as "unlimited".
 NOT_SET, UNLIMITED = -2, -1
+# Columns of RiskState.inboxes.
+INBOX_PUBLISHED, INBOX_CURSOR = 0, 1
 
 
 class Limits(NamedTuple):
@@ -39,6 +41,7 @@ class RiskState(NamedTuple):
     ticks: Reader
     reports: Reader
     requests: tuple[Reader, ...]
+    inboxes: np.ndarray  #: int64 (strategies, 2): where in memory a requests ring's `published` and our cursor lie
     orders: Producer
     events: Producer
     positions: Table
@@ -63,11 +66,13 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits) -> RiskSt
     def reader(name: str, dtype: np.dtype) -> Reader:
         return open_reader(open_ring(segment, name, dtype), topology.reader_index(name, "risk", sizes.strategies))
 
+    requests = tuple(reader(f"requests.{name}", REQUEST) for name in names)
     return RiskState(
         transaction=transaction,
         ticks=reader("ticks", TICK),
         reports=reader("reports", REPORT),
-        requests=tuple(reader(f"requests.{name}", REQUEST) for name in names),
+        requests=requests,
+        inboxes=np.array([[read.ring.base + PUBLISHED, cursor_word(read.ring, read.index)] for read in requests], np.int64),
         orders=open_producer(segment, open_ring(segment, "orders", ORDER)),
         events=open_producer(segment, open_ring(segment, "events", EVENT)),
         positions=open_table(segment, "positions", POSITION),

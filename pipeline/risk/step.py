@@ -10,12 +10,13 @@ from pipeline.messages import LONG, QUOTE, TICK_OK, TRADE
 from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED, take_request
 from pipeline.risk.exits import fire, resend_owed
 from pipeline.risk.fills import take_report
+from pipeline.risk.state import INBOX_CURSOR, INBOX_PUBLISHED
 from pipeline.risk.stops import OWED_COUNT, quiet, watch
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
-from shm.atomics import fence_release, load_acquire, monotonic_ns, store_relaxed
+from shm.atomics import fence_release, load_acquire, load_relaxed, monotonic_ns, store_relaxed
 from shm.counters import add, put
 from shm.histogram import record
-from shm.jit import njit, njit_inner
+from shm.jit import njit, njit_inline, njit_inner, njit_merged
 from shm.pulse import LEAVE, PARK_NOW, turn
 from shm.ring import AT, PUBLISHED, advance, available, room, wake
 from shm.rows import current
@@ -31,7 +32,7 @@ TICK_BATCH = 64
 REPORT_BATCH = 32
 
 
-@njit
+@njit_inline
 def step(state, tick_budget, scratch):
     """Take what has come in.
 
@@ -42,13 +43,15 @@ def step(state, tick_budget, scratch):
     Returns:
         How many inputs were taken.
     """
-    done = take_reports(state, scratch) + take_requests(state)
+    done = take_reports(state, scratch)
+    if has_requests(state):
+        done += take_requests(state)
     if state.book.counts[OWED_COUNT] > 0 and has_room(state):
         done += resend_owed(state)
     return done + take_ticks(state, tick_budget)
 
 
-@njit_inner
+@njit_merged
 def take_reports(state, scratch):
     """Take the reports that are there, as long as what they cause finds room."""
     reader = state.reports
@@ -82,7 +85,7 @@ def take_requests(state):
     return done
 
 
-@njit_inner
+@njit_merged
 def take_ticks(state, tick_budget):
     """Take ticks: marks, stops, cursor."""
     reader, marks, words = state.ticks, state.marks, state.words
@@ -159,10 +162,15 @@ def has_input(state):
 @njit
 def has_orders(state):
     """Tell whether a report or a request waits: what must be done before the stage is drained, while time ticks on."""
-    if load_acquire(state.reports.ring.words, PUBLISHED) > state.reports.local[AT]:
-        return True
-    for reader in state.requests:
-        if load_acquire(reader.ring.words, PUBLISHED) > reader.local[AT]:
+    return load_acquire(state.reports.ring.words, PUBLISHED) > state.reports.local[AT] or has_requests(state)
+
+
+@njit_merged
+def has_requests(state):
+    """Tell whether any strategy's request waits, by shared words alone: to pick a reader from the tuple would copy them all."""
+    memory, inboxes = state.transaction.memory, state.inboxes
+    for k in range(inboxes.shape[0]):
+        if load_acquire(memory, inboxes[k, INBOX_PUBLISHED]) > load_relaxed(memory, inboxes[k, INBOX_CURSOR]):
             return True
     return False
 
