@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.config import Config, load_config, with_overrides, with_symbols
 from pipeline.errors import LaunchError, UserError
+from tools.terminal import say
 
 if TYPE_CHECKING:
     from tools.session import Session
@@ -106,8 +107,11 @@ def catch_signals(session: "Session") -> None:
         session.supervisor.stop_signals += 1
         session.supervisor.stop_signal_name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    # Under nohup a closed terminal is to change nothing.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop)
 
 
 def load() -> "Callable[..., Session]":
@@ -136,10 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OK if session.run() else EXIT_LOST
     except UserError as error:
         for line in error.lines:
-            print(f"error: {line}", file=sys.stderr)
+            say(f"error: {line}", is_error=True)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("stopped before it was ready", file=sys.stderr)
+        say("stopped before it was ready", is_error=True)
         return EXIT_INTERRUPTED
 
 

@@ -1,6 +1,7 @@
 """One run from the first line on the terminal to the last: start, watch, stop in order, report."""
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from shm.errors import SharedMemoryError
 from tools import report
 from tools.drain import SIGNALS_AT_ONCE, Drain
 from tools.status_screen import StatusScreen
+from tools.terminal import harmless, say
 
 #: Without a screen: seconds between two lines that tell how it goes.
 LINE_S = 5.0
@@ -57,15 +59,17 @@ class Session:
             stopped_by = self._watch()
             return self._finish(stopped_by)
         finally:
-            self._close_screen()
-            self.supervisor.close()
+            with contextlib.ExitStack() as last:
+                # Whatever becomes of the screen, no process and no file may stay.
+                last.callback(self.supervisor.close)
+                self._close_screen()
 
     def tell(self, line: str) -> None:
         """Show a person one line: on the screen where there is one, else as it is."""
         if self._screen is not None:
             self._screen.add(line)
         elif not self._arguments.quiet or line.startswith("ALERT"):
-            print(line, flush=True)
+            say(line)
 
     def _start(self) -> None:
         launch, supervisor = self.launch, self.supervisor
@@ -85,7 +89,8 @@ class Session:
         self._next_line = self._running_since + LINE_S
         if sys.stdout.isatty() and not self._arguments.quiet:
             self._screen = StatusScreen(launch, self._view, self._running_since)
-            self._screen.open()
+            with harmless():
+                self._screen.open()
 
     def _watch(self) -> str:
         """Watch until something asks for the end; return what."""
@@ -132,11 +137,11 @@ class Session:
         summary["problems"] = lost
         if not self._arguments.quiet:
             for line in report.closing(summary, self.launch):
-                print(line)
+                say(line)
         if self._arguments.summary is not None:
             self._write(self._arguments.summary, summary)
         for line in lost:
-            print(f"ALERT {line}", file=sys.stderr)
+            say(f"ALERT {line}", is_error=True)
         return not lost
 
     def _write(self, path: Path, summary: dict[str, Any]) -> None:
@@ -150,14 +155,16 @@ class Session:
         if self._view is None:
             return
         if self._screen is not None:
-            self._screen.refresh()
+            with harmless():
+                self._screen.refresh()
         elif now >= self._next_line:
             self._next_line += LINE_S
             self.tell(report.progress(self._view, now - self._running_since))
 
     def _close_screen(self) -> None:
-        if self._screen is not None:
-            told = self._screen.close()
-            self._screen = None
-            for line in told:
+        screen, self._screen = self._screen, None
+        if screen is not None:
+            with harmless():
+                screen.close()
+            for line in screen.told:
                 self.tell(line)

@@ -47,7 +47,7 @@ class StatusScreen:
         self._console = Console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._lines: deque[Text] = deque(maxlen=EVENTS_KEPT)
-        self._told: list[str] = []
+        self.told: list[str] = []  #: lines told on the screen, so that they are not lost with it
         self._next = 0.0
         self._event_seq = view.events.published
         self._before: tuple[float, dict[str, float], int] = (since, {}, 0)
@@ -58,14 +58,13 @@ class StatusScreen:
         """Take the terminal over."""
         self._live.start()
 
-    def close(self) -> list[str]:
-        """Give the terminal back; return the lines that were told on the screen, so that they are not lost with it."""
+    def close(self) -> None:
+        """Give the terminal back."""
         self._live.stop()
-        return self._told
 
     def add(self, line: str) -> None:
         """Show one line among what happened."""
-        self._told.append(line)
+        self.told.append(line)
         style = "bold red" if line.startswith("ALERT") else "yellow"
         self._lines.append(Text(f"{time.strftime('%H:%M:%S')}  {line}", style))
         self._next = 0.0

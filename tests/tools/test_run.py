@@ -306,3 +306,31 @@ def test_run_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     flags = "config feed replay speed scenario symbols rate seed duration instance fresh db metrics-port summary quiet"
     assert [] == [flag for flag in flags.split() if f"--{flag}" not in text]
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE_S)
+def test_run_terminal_that_is_closed_stops_it_in_order_and_leaves_nothing(
+    folder: Path, instance_name: str, config: Path
+) -> None:
+    """A closed window hangs up, and every line written from then on fails: the run ends as on SIGTERM all the same."""
+    summary = folder / "s.json"
+    ours, theirs = os.openpty()
+    command = [*RUN, "--instance", instance_name, "--config", str(config), "--metrics-port", "0", "--summary", str(summary)]
+    attach_terminal = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", attach_terminal, *command],
+        cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        shown = b""
+        while b"ready after" not in shown:
+            shown += os.read(ours, 65536)
+        os.close(ours)
+        assert 0 == process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    assert "SIGHUP" == json.loads(summary.read_text(encoding="utf-8"))["stopped_by"]
