@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.instruments import Instruments
-from pipeline.messages import EVENT, LONG, REJECT_REASONS, STATIC, TRAILING
+from pipeline.messages import ARMED, EVENT, LONG, REJECT_REASONS, STATIC, TRAILING, TRIGGERED
 from pipeline.tables import MARK, POSITION, STOP, VENUE_FILL, VENUE_ORDER
 from shm import counters, heartbeat, histogram, rows
 from shm.heartbeat import State
@@ -28,6 +28,22 @@ class RingDepth(NamedTuple):
     capacity: int
     missed: int
     is_lossy: bool
+
+
+class StopCounts(NamedTuple):
+    """How many stops are in which state now."""
+
+    armed: int
+    exiting: int  #: fired, and their exit works
+    owed: int  #: fired, and without a working exit
+
+
+class Holdings(NamedTuple):
+    """Positions and stops of one moment."""
+
+    positions: np.ndarray  #: POSITION
+    stops: np.ndarray  #: STOP
+    is_steady: np.ndarray  #: bool for each position: False = it opened, flipped or closed while this was read
 
 
 class Worker(NamedTuple):
@@ -114,6 +130,19 @@ class View:
     def stops(self) -> np.ndarray:
         """Return every row of the stops table, STOP; those that hold nothing have state FREE."""
         return self.rows("stops", STOP)
+
+    def stop_counts(self) -> StopCounts:
+        """Return how many stops are armed, exiting and owed now."""
+        stops = self.stops()
+        is_fired, is_owed = stops["state"] == TRIGGERED, stops["owed"] != 0
+        armed = np.count_nonzero(stops["state"] == ARMED)
+        return StopCounts(armed, np.count_nonzero(is_fired & ~is_owed), np.count_nonzero(is_fired & is_owed))
+
+    def holdings(self) -> Holdings:
+        """Return positions and stops that belong together: a position that is steady has the stops that are shown."""
+        before, stops, after = self.positions(), self.stops(), self.positions()
+        same = (before["generation"] == after["generation"]) & ((before["quantity_lots"] == 0) == (after["quantity_lots"] == 0))
+        return Holdings(after, stops, same)
 
     def stop_levels(self, stops: np.ndarray) -> np.ndarray:
         """Return the level of each stop as it is now, in ticks, by the formulas of `risk.levels`; shape (stops,), int64.

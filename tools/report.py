@@ -44,12 +44,11 @@ def opening(launch: Launch) -> Iterator[str]:
 def progress(view: View, running_s: float) -> str:
     """Return one line that tells how it goes."""
     ingest, risk = view.counters("ingest"), view.counters("risk")
-    hop = view.latency_ns()["tick_to_order"]
+    hop, stops = view.latency_ns()["tick_to_order"], view.stop_counts()
     latency = f", tick to order p50 {duration_text(hop['p50'])} p99 {duration_text(hop['p99'])}" if hop["count"] else ""
     return (
         f"{running_s:6.1f} s  ticks {ingest['received']:,}  orders {risk['entries_submitted'] + risk['exits_submitted']:,}"
-        f"  fills {risk['fills']:,}  stops armed {risk['stops_armed']:,} fired {risk['stops_triggered']:,}"
-        f" owed {risk['exits_owed']:,}{latency}"
+        f"  fills {risk['fills']:,}  stops armed {stops.armed:,} fired {risk['stops_triggered']:,} owed {stops.owed:,}{latency}"
     )
 
 

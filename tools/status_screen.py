@@ -162,12 +162,11 @@ class StatusScreen:
         grid.add_row("orders", f"{risk['entries_submitted']:,} entries, {risk['exits_submitted']:,} exits")
         grid.add_row("fills", f"{risk['fills']:,} of {execution['filled']:,} orders")
         grid.add_row("refused", _counts(refused))
-        armed = risk["stops_armed"] - risk["stops_ended"] - risk["exits_owed"]
-        grid.add_row("stops", Text.assemble(f"{max(armed, 0):,} armed, ", (f"{risk['stops_triggered']:,} fired", "bold")))
+        stops = self._view.stop_counts()
+        grid.add_row("stops", Text.assemble(f"{stops.armed:,} armed, ", (f"{risk['stops_triggered']:,} fired", "bold")))
         by_kind = f"static {risk['static_triggered']:,}, trailing {risk['trailing_triggered']:,}"
         grid.add_row("", by_kind)
-        owed = risk["exits_owed"]
-        grid.add_row("owed", Text(f"{owed:,}", "bold red" if owed else "green"))
+        grid.add_row("owed", Text(f"{stops.owed:,}", "bold red" if stops.owed else "green"))
         return _panel(grid, "flow")
 
     def _latency(self) -> RenderableType:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import topology
 from pipeline.config import config_to_json, load_config
-from pipeline.messages import ARMED, BUY, LONG, SELL, SHORT, STATIC, TRAILING
+from pipeline.messages import ARMED, BUY, LONG, SELL, SHORT, STATIC, TRAILING, TRIGGERED
 from pipeline.risk.levels import level_at
 from pipeline.summary import losses, summarize, write_summary
 from pipeline.tables import MARK, POSITION, STOP, VENUE_FILL
@@ -57,6 +57,14 @@ def set_position(segment: Segment, strategy: int, instrument: int, quantity_lots
     copy["quantity_lots"], copy["entry_ticks"], copy["fill_count"] = quantity_lots, entry_ticks, 1
     copy["cost_tick_lots"] = quantity_lots * entry_ticks
     table.commits[row] = 1
+
+
+def set_stop(segment: Segment, slot: int, position: int, state: int, is_owed: bool) -> None:
+    """Commit one stop of a position."""
+    table = rows.open_table(segment, "stops", STOP)
+    copy = table.copies[2 * slot + 1]
+    copy["stop_id"], copy["position"], copy["state"], copy["owed"] = slot + 1, position, state, is_owed
+    table.commits[slot] = 1
 
 
 def set_fill(segment: Segment, place: int, instrument: int, side: int, quantity_lots: int) -> None:
@@ -110,13 +118,38 @@ def test_losses_position_unlike_the_venues_record_is_told(segment: Segment) -> N
 
 def test_losses_exit_owed_and_tick_unaccounted_are_told(segment: Segment) -> None:
     """A fired stop without an exit, and a tick that vanished, must not pass unseen."""
-    set_counter(segment, "risk", "exits_owed", 1)
+    set_stop(segment, 0, 0, TRIGGERED, is_owed=True)
+    set_stop(segment, 1, 0, TRIGGERED, is_owed=False)
     set_counter(segment, "ingest", "received", 2)
     expected = [
         "1 fired stop has no exit: close those positions by hand",
         "2 ticks were received and 0 are accounted for",
     ]
     assert expected == losses(summarize(View(segment)))
+
+
+def test_summarize_exit_owed_for_a_while_and_then_sent_is_owed_no_more(segment: Segment) -> None:
+    """How often an exit was owed is history; what is owed is what the table says now."""
+    set_counter(segment, "risk", "exits_owed", 3)
+    set_stop(segment, 0, 0, TRIGGERED, is_owed=False)
+    summary = summarize(View(segment))
+    assert (0, 3) == (summary["stops"]["owed"], summary["stops"]["owed_times"])
+    assert [] == losses(summary)
+
+
+def test_view_holdings_position_that_closed_meanwhile_is_not_steady(segment: Segment) -> None:
+    """Of a position that changes while the tables are read, nothing may be said about its stops."""
+    set_position(segment, 0, 0, 100, 26_750)
+    set_position(segment, 0, 1, 100, 26_750)
+
+    class Closing(View):
+        def stops(self) -> np.ndarray:
+            rows.open_table(segment, "positions", POSITION).copies[1]["quantity_lots"] = 0
+            return super().stops()
+
+    holdings = Closing(segment).holdings()
+    assert (0, 100) == tuple(holdings.positions["quantity_lots"][:2])
+    assert (False, True) == tuple(holdings.is_steady[:2])
 
 
 def test_view_stop_levels_of_all_kinds_are_those_of_the_kernel(segment: Segment) -> None:
