@@ -207,7 +207,7 @@ class StatusScreen:
     def _position_rows(self) -> Iterator[tuple[RenderableType, ...]]:
         """Yield a row for each position that was ever opened, the open ones first."""
         view, instruments = self._view, self._view.instruments
-        positions, marks, stops = view.positions(), view.marks(), view.stops()
+        marks, (positions, stops, is_steady) = view.marks(), view.holdings()
         extremes = view.stop_levels(stops)
         stops_held = np.flatnonzero((stops["state"] == ARMED) | (stops["state"] == TRIGGERED))
         used = np.flatnonzero(positions["fill_count"])
@@ -223,8 +223,12 @@ class StatusScreen:
                 continue
             price = int(mark["bid_ticks"] if quantity > 0 else mark["ask_ticks"])
             levels = [int(extremes[slot]) for slot in stops_held if stops[slot]["position"] == row]
-            nearest = (max(levels) if quantity > 0 else min(levels)) if levels else 0
-            stop = Text(instruments.price_text(index, nearest), "yellow") if nearest else Text("none", "bold red")
+            stop = Text("…", "dim")
+            if levels:
+                stop = Text(instruments.price_text(index, max(levels) if quantity > 0 else min(levels)), "yellow")
+            elif is_steady[row]:
+                # Of a position that changes this very moment, the stops may be of the moment before.
+                stop = Text("none", "bold red")
             quantity_text = Text(instruments.quantity_text(index, quantity), "green" if quantity > 0 else "red")
             entry = instruments.price_text(index, position["entry_ticks"])
             yield name, quantity_text, entry, instruments.price_text(index, price), stop, money
