@@ -55,9 +55,11 @@ def progress(view: View, running_s: float) -> str:
 def closing(summary: dict[str, Any], launch: Launch) -> Iterator[str]:
     """Yield the final report."""
     ticks, orders, stops, venue = (summary[key] for key in ("ticks", "orders", "stops", "venue"))
-    rate = ticks["received"] / summary["duration_s"] if summary["duration_s"] else 0.0
+    rate = (ticks["received"] - summary["ticks_before"]) / summary["duration_s"] if summary["duration_s"] else 0.0
     yield ""
     yield f"{summary['instance']}: {summary['duration_s']:.1f} s, stopped by {summary['stopped_by']}"
+    if summary["taken_over"]:
+        yield f"  taken over  all counts are since the instance was made; {summary['ticks_before']:,} ticks came before this run"
     yield (
         f"  ticks       {ticks['received']:,} received ({rate:,.0f}/s), {ticks['accepted']:,} accepted, "
         f"{_reasons(ticks['rejected'])}, {ticks['conflated']:,} conflated"

@@ -42,6 +42,7 @@ class Session:
         self._arguments = arguments
         self._began = began
         self._running_since = 0.0
+        self._ticks_before = 0
         self._screen: StatusScreen | None = None
         self._view: View | None = None
         self._next_line = 0.0
@@ -79,6 +80,8 @@ class Session:
             supervisor.open()
         except SharedMemoryError as error:
             raise InstanceError(error.what, error.where, error.remedy) from None
+        # Read before anybody runs: what an earlier run counted must not look like the speed of this one.
+        self._ticks_before = supervisor.view().counters("ingest")["received"]
         if supervisor.segment.was_warm:
             self.tell("an earlier run ended without a stop: its positions, stops and orders are taken over")
         supervisor.start()
@@ -122,6 +125,8 @@ class Session:
             "duration_s": round(duration_s, 3),
             "ready_s": round(self._running_since - self._began, 3),
             "stopped_by": stopped_by,
+            "taken_over": supervisor.segment.was_warm,
+            "ticks_before": self._ticks_before,
             "restart_ms_max": round(supervisor.restart_ns_max / 1e6, 1),
             "halted": supervisor.is_halted,
             "memory_mb": {name: round(used.pss_mib, 1) for name, used in memory.items()},

@@ -50,7 +50,7 @@ class StatusScreen:
         self.told: list[str] = []  #: lines told on the screen, so that they are not lost with it
         self._next = 0.0
         self._event_seq = view.events.published
-        self._before: tuple[float, dict[str, float], int] = (since, {}, 0)
+        self._before: tuple[float, dict[str, float], int] = (since, {}, view.counters("ingest")["received"])
         self._cpu: dict[str, float] = {}
         self._rate = 0.0
 

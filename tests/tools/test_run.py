@@ -186,6 +186,8 @@ def test_run_supervisor_killed_takes_all_with_it_and_is_taken_over(started: Run,
     finally:
         again.process.kill()
     assert again.summary()["fills"] >= 6
+    assert again.summary()["taken_over"] is True
+    assert 0 < again.summary()["ticks_before"] < again.summary()["ticks"]["received"]
     assert again.summary()["venue"]["positions_agree"] is True
 
 
