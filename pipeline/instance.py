@@ -49,13 +49,34 @@ def open_instance(launch: Launch) -> Segment:
 def _check_same(segment: Segment, about: dict[str, Any]) -> None:
     """Refuse to go on with what a crash left where it means something else now."""
     before = topology.read_about(segment)
-    differing = [key for key in ("instruments", "sizes") if before[key] != about[key]]
-    if before["config"]["feed"] != about["config"]["feed"] or before["feed"] != about["feed"]:
-        differing.append("feed")
+    differing = [
+        *_differences("feed", before["config"]["feed"], about["config"]["feed"]),
+        *_differences("--symbols", before["feed"]["symbols"], about["feed"]["symbols"]),
+        *_differences("instruments", _symbols(before), _symbols(about)),
+        *_differences("sizes", before["sizes"], about["sizes"]),
+    ]
+    if not differing and before["instruments"] != about["instruments"]:
+        differing = ["the instruments' sizes or currencies"]
     if differing:
-        what = f"an earlier run left this instance with other {' and '.join(differing)}"
+        what = f"an earlier run left this instance, and it was started with other settings: {'; '.join(differing)}"
         remedy = "start it as it was, or with --fresh (its positions and stops are lost)"
         raise InstanceError(what, str(segment.path), remedy)
+
+
+def _symbols(about: dict[str, Any]) -> str:
+    return ", ".join(row["symbol"] for row in about["instruments"])
+
+
+def _differences(path: str, before: Any, now: Any) -> list[str]:
+    """Name each key that differs, with what it was and what it is now."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in before if key in now]
+        return [text for key in keys for text in _differences(f"{path}.{key}", before[key], now[key])]
+    return [f"{path} was {_shown(before)}, now {_shown(now)}"] if before != now else []
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value) or "none"
 
 
 def _end_leftovers(segment: Segment, launch: Launch) -> None:
