@@ -16,8 +16,6 @@ Fault = tuple[str, str]
 MEBIBYTE = 1 << 20
 #: All rings together: far above any need, far below what would take a machine down.
 RING_BYTES_MAX = 2048 * MEBIBYTE
-#: Risk and execution write one ring of events each.
-EVENT_RING_COUNT = 2
 WORKER_NAMES = ("ingest", "risk", "execution", "sidecar")
 
 
@@ -39,7 +37,7 @@ def ring_bytes(config: Config) -> int:
         + rings.requests * REQUEST.itemsize * config.strategies.slots
         + rings.orders * ORDER.itemsize
         + rings.reports * REPORT.itemsize
-        + rings.events * EVENT.itemsize * EVENT_RING_COUNT
+        + rings.events * EVENT.itemsize
     )
 
 

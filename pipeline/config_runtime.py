@@ -4,7 +4,18 @@ from decimal import Decimal
 from typing import Annotated
 
 from pipeline.config_rules import Number, Section
-from pipeline.config_values import CORE_AUTO, CorePool, FilePath, Host, InstanceName, RingSlots, Rows, WaitName, nanoseconds
+from pipeline.config_values import (
+    CORE_AUTO,
+    CorePool,
+    EventSlots,
+    FilePath,
+    Host,
+    InstanceName,
+    RingSlots,
+    Rows,
+    WaitName,
+    nanoseconds,
+)
 
 
 class InstanceSection(Section, frozen=True, kw_only=True):
@@ -37,7 +48,7 @@ class RingsSection(Section, frozen=True, kw_only=True):
     requests: RingSlots = 1024
     orders: RingSlots = 65536
     reports: RingSlots = 65536
-    events: RingSlots = 65536
+    events: EventSlots = 65536
 
 
 class TablesSection(Section, frozen=True, kw_only=True):

@@ -88,6 +88,8 @@ Lots = Annotated[str, Check('a whole number of lots in quotes, such as "100"', _
 Percent = Annotated[Decimal, Number("0.0001", "99", "percent", places=4)]
 Milliseconds = Annotated[int, Number("1", "600000", "milliseconds")]
 RingSlots = Annotated[int, Number("64", "16777216", "slots", power_of_two=True)]
+#: One tick may fire many stops: risk takes it only where the events of all of them find room.
+EventSlots = Annotated[int, Number("1024", "16777216", "slots", power_of_two=True)]
 Rows = Annotated[int, Number("16", "1048576", "rows", power_of_two=True)]
 CorePool = Annotated[
     Literal["auto"] | tuple[int, ...], Check('"auto" or a list of different cores, such as [0, 2, 3]', _is_core_pool)

@@ -91,6 +91,7 @@ def override_message(config: Config, overrides: dict) -> str:
         ("sidecar.database", " ", '" " is not allowed', "a file path"),
         ("rings.ticks", 65_000, "65000 is not a power of two", "a power of two from 64"),
         ("rings.ticks", 32, "32 is out of range", "a power of two from 64"),
+        ("rings.events", 512, "512 is out of range", "a power of two from 1024"),
         ("tables.stops", 1 << 21, "2097152 is out of range", "1048576 rows"),
         ("workers.cores", [], "[] is not allowed", '"auto" or a list of different cores'),
         ("workers.cores", [1, 1], "[1, 1] is not allowed", "different cores"),
@@ -225,7 +226,7 @@ def test_several_faults_are_told_at_once_in_the_order_of_the_sections():
         ({"risk.stops.trailing_stop_percent": 0.01}, "risk.stops.trailing_stop_percent = 0.01 is out of its bounds"),
         ({"risk.stops.exit_retry_ms": 6000}, "risk.stops.exit_retry_ms = 6000 is above exit_retry_ms_max = 5000"),
         ({"strategies.demo.symbols": ["AAPL", "BTC"]}, 'strategies.demo.symbols names "BTC", which is not in'),
-        ({"rings.events": 1 << 23}, "rings take 2068 MiB of shared memory together"),
+        ({"rings.events": 1 << 24}, "rings take 2068 MiB of shared memory together"),
         (
             {"workers.risk.core": 1, "workers.ingest.core": 1, "workers.risk.wait": "spin"},
             'workers.risk.wait = "spin" on core 1, which ingest needs too',
@@ -240,10 +241,10 @@ def test_settings_that_disagree_are_told(shipped, overrides, problem):
 def test_rings_at_the_memory_bound_are_accepted_and_beyond_it_refused(shipped):
     """The bound counts the slots of every ring, requests once per strategy."""
     smaller = {"rings.orders": 64, "rings.reports": 64, "rings.requests": 64}
-    accepted = with_overrides(shipped, {"rings.events": 1 << 22, **smaller})
+    accepted = with_overrides(shipped, {"rings.events": 1 << 23, **smaller})
 
     assert ring_bytes(accepted) <= RING_BYTES_MAX < ring_bytes(accepted) * 2
-    assert "MiB of shared memory" in override_message(accepted, {"rings.events": 1 << 23})
+    assert "MiB of shared memory" in override_message(accepted, {"rings.events": 1 << 24})
 
 
 def test_symbol_twice_is_told_with_both_rows():
