@@ -4,7 +4,7 @@
     tools/record.py import binance FRAMES.gz OUT
     tools/record.py info RECORDING
 
-A recording is what `tools/run.py --replay` and `tools/backtest.py` read; its layout is told in pipeline/ingest/recordings.py.
+A recording is what `tools/run.py --replay` reads; its layout is told in pipeline/ingest/recordings.py.
 """
 
 import argparse
@@ -60,7 +60,7 @@ class LineParser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = LineParser(prog="record.py", description="Make recordings of real market data, and tell what is in one.")
+    parser = LineParser(prog="tools/record.py", description="Make recordings of real market data, and tell what is in one.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{import,info}")
     importers = commands.add_parser("import", help="turn files into a recording").add_subparsers(
         dest="format", required=True, metavar="{lean,binance}"

@@ -67,6 +67,8 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     if not folder.is_dir():
         what = "not a recording: it is a file" if folder.exists() else "no such recording"
         raise RecordingError(what, str(folder), "give the folder that tools/record.py import wrote")
+    if not any((folder / name).exists() for name in FILES):
+        raise RecordingError("not a recording", str(folder), "give the folder that tools/record.py import wrote")
     for name in FILES:
         if not (folder / name).is_file():
             raise RecordingError(f"{name} is missing", str(folder), _IMPORT_AGAIN)
