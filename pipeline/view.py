@@ -135,8 +135,8 @@ class View:
         """Return how many stops are armed, exiting and owed now."""
         stops = self.stops()
         is_fired, is_owed = stops["state"] == TRIGGERED, stops["owed"] != 0
-        armed = np.count_nonzero(stops["state"] == ARMED)
-        return StopCounts(armed, np.count_nonzero(is_fired & ~is_owed), np.count_nonzero(is_fired & is_owed))
+        states = (stops["state"] == ARMED, is_fired & ~is_owed, is_fired & is_owed)
+        return StopCounts(*[int(np.count_nonzero(state)) for state in states])
 
     def holdings(self) -> Holdings:
         """Return positions and stops that belong together: a position that is steady has the stops that are shown."""

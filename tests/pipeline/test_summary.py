@@ -134,6 +134,7 @@ def test_summarize_exit_owed_for_a_while_and_then_sent_is_owed_no_more(segment: 
     set_stop(segment, 0, 0, TRIGGERED, is_owed=False)
     summary = summarize(View(segment))
     assert (0, 3) == (summary["stops"]["owed"], summary["stops"]["owed_times"])
+    assert summary == json.loads(json.dumps(summary))
     assert [] == losses(summary)
 
 

@@ -99,6 +99,8 @@ def started(folder: Path, instance_name: str, config: Path) -> Iterator[Run]:
     finally:
         run.process.kill()
         run.process.wait()
+        assert run.process.stdout is not None
+        run.process.stdout.close()
         # Where the test killed the supervisor, or failed.
         Path(f"/dev/shm/stopline-{instance_name}").unlink(missing_ok=True)
 
