@@ -105,6 +105,8 @@ def live(name: str, segment: Segment, incarnation: int, termination: Termination
         time.sleep(LOOK_S)
     code = serve(stage, words, incarnation, cpu_ns_before, termination)
     stage.close()
+    # Frozen objects are not collected at the end of Python, and DuckDB's module then takes its own types for leaked.
+    gc.unfreeze()
     return code
 
 
