@@ -342,6 +342,11 @@ class Client:
         read_rows(self._positions, self.slot * len(self.instruments) + first, words)
         return rows
 
+    def mark_rows(self, first: int = 0, count: int | None = None) -> np.ndarray:
+        """Return the last prices of `count` instruments from `first` on: array of MARK, a copy; a price of 0 is not known."""
+        self._look()
+        return self._marks[first : None if count is None else first + count].copy()
+
     def stops(self) -> list[Stop]:
         """Return this strategy's stops that are armed or fired, each with its present level, in order of their ids."""
         self._look()

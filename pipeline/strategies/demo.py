@@ -4,9 +4,11 @@
 
 Entries are staggered over the instruments. Each position is held for `hold_seconds` of stream time, then reversed by an order
 of twice its size; in a replay it is held until a stop takes it out, since real prices take their time. After a stop the demo
-stays out for `pause_seconds`, and enters again on the other side. What risk
-refuses it asks again later, less often each time. It decides by stream time alone, so it does the same at every speed, and
-looks once a millisecond, so it costs little.
+stays out for `pause_seconds`, and enters again on the other side. It waits for the first price of a symbol, and what risk
+refuses it asks again later, less often each time.
+
+Holds and pauses are stream time, so they fit the feed at every speed. But it looks once a millisecond of our time, which costs
+little and is many ticks of a fast feed: at which tick it acts differs from run to run, and so do its orders.
 """
 
 import gc
@@ -143,9 +145,11 @@ class Demo:
         self.due_ns[index] = now_ns + (self.settings.hold_ns // REFUSED_SHARE << doublings)
 
     def _trade(self, index: int, now_ns: int) -> int:
-        """Enter or reverse one instrument, unless something is under way in it; return how many orders that took."""
-        row = self.client.position_rows(index, 1)[0]
-        if row["working_buy_lots"] or row["working_sell_lots"]:
+        """Enter or reverse one instrument that has a price and nothing under way; return how many orders that took."""
+        row, mark = self.client.position_rows(index, 1)[0], self.client.mark_rows(index, 1)[0]
+        has_price = mark["last_ticks"] or (mark["bid_ticks"] and mark["ask_ticks"])
+        if not has_price or row["working_buy_lots"] or row["working_sell_lots"]:
+            # Without a price risk would refuse it: not every symbol has its first tick yet.
             self.due_ns[index] = now_ns + self.settings.hold_ns // WORKING_SHARE
             return 0
         held = int(row["quantity_lots"])

@@ -22,9 +22,9 @@ from tests.rig import quotes
 HOLD_NS = 1_000_000_000
 SETTINGS = Settings(HOLD_NS, 100)
 DEMO = "pipeline.strategies.demo"
-SECTION = {"hold_seconds": "0.5", "quantity": "10", "symbols": []}
+SECTION = {"hold_seconds": "0.5", "pause_seconds": "30", "quantity": "10", "symbols": []}
 ABOUT = {
-    "config": {"strategies": {"demo": SECTION}},
+    "config": {"feed": {"kind": "simulator"}, "strategies": {"demo": SECTION}},
     "strategies": {"strategy0": DEMO},
     "placement": {"strategy0": {"core": -1, "wait": 3}},
 }
@@ -113,6 +113,17 @@ def test_demo_in_a_replay_holds_until_a_stop(instance_name):
         assert [100, 0] == held(client)
         assert 0 == sum(act(instance, demo, HOLD_NS) for _ in range(20))
         assert [100, 0] == held(client)
+
+
+@pytest.mark.jitless
+def test_demo_waits_for_the_first_price_of_a_symbol(instance_name):
+    """A symbol without a price is not asked for, so nothing is refused; with its first quote it is entered."""
+    only_aapl = quotes([(AAPL, 10_000, 10_002)])
+    with running(instance_name, only_aapl) as instance, Client(instance_name, 0) as client:
+        demo = Demo(client, Settings(HOLD_NS, 100, ("BTCUSDT",)))
+        assert 0 == sum(act(instance, demo, HOLD_NS // 16, only_aapl) for _ in range(20))
+        assert 1 == act(instance, demo, HOLD_NS // 16)
+        assert [0, -100] == held(client)
 
 
 @pytest.mark.jitless
