@@ -14,14 +14,19 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 from llvmlite import binding
 
 from pipeline.child import die_with_supervisor
 from pipeline.client_kernels import warm_up as warm_up_client
 from pipeline.config import Config, config_from_json, with_overrides
 from pipeline.errors import UserError
+from pipeline.ingest.feeds.simulator import Simulator, SimulatorSettings
+from pipeline.instruments import Instrument, Instruments
+from pipeline.messages import TICK
 from pipeline.stage import stage_class
 from pipeline.topology import Sizes, regions, set_up, write_about
 from shm import heartbeat
@@ -39,7 +44,7 @@ def marker(about: dict) -> Path:
     """Return the file whose presence says that all kernels of these sources, settings and processor are compiled."""
     parts = (
         source_hash(), binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), sys.version,
-        about["sizes"]["strategies"], about["config"]["feed"]["kind"], bool(about["feed"]["symbols"]), *about["warm"],
+        about["sizes"]["strategies"], *about["warm"],
     )  # fmt: skip
     return cache_folder() / f"complete-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
@@ -90,6 +95,16 @@ def _harmless(config: Config, folder: str) -> Config:
     return with_overrides(config, overrides)
 
 
+def warm_up_simulator() -> None:
+    """Load or compile the kernels of the simulator, the only feed that has any, for the start after a replay."""
+    instruments = Instruments([Instrument("X", Decimal("0.01"), Decimal(1))])
+    settings = SimulatorSettings(scenario_mask=np.ones(1, np.bool_))
+    simulator = Simulator(instruments, np.array([10_000], np.int64), settings, live=True)
+    simulator.seek(0)
+    simulator.fill(np.zeros(1, TICK))
+    simulator.close()
+
+
 def main() -> int:
     """Compile all that the description of an instance on standard input needs, then leave the marker."""
     die_with_supervisor()
@@ -105,6 +120,8 @@ def main() -> int:
         return 2
     if about["strategies"]:
         warm_up_client()
+    if about["config"]["feed"]["kind"] != "simulator":
+        warm_up_simulator()
     path = marker(about)
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.touch(mode=0o600)

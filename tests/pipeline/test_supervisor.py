@@ -73,10 +73,13 @@ def test_ending_of_each_kind_is_told_in_words(code: int, expected: str) -> None:
 
 
 def test_marker_of_other_kernel_types_is_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More strategy slots make other kernels; more instruments do not."""
+    """More strategy slots make other kernels; longer rings and another feed do not: both feeds are compiled at once."""
     monkeypatch.chdir(tmp_path)
     usual = marker(launch(tmp_path).about())
     assert usual == marker(launch(tmp_path, **{"rings.ticks": 1024}).about())
+    replay = launch(tmp_path).about()
+    replay["config"]["feed"]["kind"] = "replay"
+    assert usual == marker(replay)
     assert usual != marker(launch(tmp_path, **{"strategies.slots": 2}).about())
 
 
