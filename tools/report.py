@@ -59,7 +59,8 @@ def closing(summary: dict[str, Any], launch: Launch) -> Iterator[str]:
     yield ""
     yield f"{summary['instance']}: {summary['duration_s']:.1f} s, stopped by {summary['stopped_by']}"
     if summary["taken_over"]:
-        yield f"  taken over  all counts are since the instance was made; {summary['ticks_before']:,} ticks came before this run"
+        before = f"{summary['ticks_before']:,} ticks came before this run"
+        yield f"  taken over  all counts are since the instance was made; {before}"
     yield (
         f"  ticks       {ticks['received']:,} received ({rate:,.0f}/s), {ticks['accepted']:,} accepted, "
         f"{_reasons(ticks['rejected'])}, {ticks['conflated']:,} conflated"
@@ -69,7 +70,8 @@ def closing(summary: dict[str, Any], launch: Launch) -> Iterator[str]:
         f"{orders['filled']:,} filled, {_reasons(orders['rejected'])}; {summary['fills']:,} fills"
     )
     if refused := summary["requests"]["refused"]:
-        yield f"  requests    {summary['requests']['received']:,} received, refused: {_listed(refused)}"
+        total = f"{sum(refused.values()):,} refused by risk ({_listed(refused)})"
+        yield f"  requests    {summary['requests']['received']:,} received, {total}"
     kinds = ", ".join(f"{kind} {count['triggered']:,}" for kind, count in stops["by_kind"].items())
     yield f"  stops       {stops['armed']:,} armed, {stops['triggered']:,} fired ({kinds}), {stops['owed']:,} owed"
     for name, text in HOPS.items():
@@ -96,14 +98,18 @@ def _positions(positions: list[dict[str, Any]]) -> Iterator[str]:
     still_open = [position for position in positions if float(position["quantity"])]
     flat = len(positions) - len(still_open)
     yield f"  positions   {len(still_open)} open, {flat} flat"
+    is_shared = len({position["strategy"] for position in positions}) > 1
     for position in still_open[:POSITIONS_MAX]:
+        holder = f" (strategy{position['strategy']})" if is_shared else ""
         yield (
-            f"    {position['symbol']:<10} {position['quantity']:>10} at {position['entry']}, "
+            f"    {position['symbol'] + holder:<10} {position['quantity']:>10} at {position['entry']}, "
             f"realised {position['realised']}, unrealised {position['unrealised']} {position['currency']}"
             f", stops {', '.join(position['stops']) or 'none'}"
         )
     if len(still_open) > POSITIONS_MAX:
         yield f"    and {len(still_open) - POSITIONS_MAX} more"
+    if still_open:
+        yield "    no money was at stake: the positions of this paper run, and their stops, ended with the instance"
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator
+from decimal import Decimal
 
 import numpy as np
 from rich import box
@@ -28,6 +29,8 @@ EVENTS_KEPT = 200
 BAR_CELLS = 10
 #: A worker whose beat is older than this is shown as late, in seconds.
 LATE_S = 0.5
+#: What `money_text` takes at most.
+MONEY_CELLS = 10
 STATE_STYLES = {State.RUNNING: "green", State.DRAINED: "cyan", State.FAILED: "bold red", State.STOPPED: "dim"}
 
 
@@ -152,7 +155,8 @@ class StatusScreen:
     def _flow(self) -> RenderableType:
         ingest, risk, execution = (self._view.counters(name) for name in ("ingest", "risk", "execution"))
         rejected = {reason: ingest[reason] for reason in TICK_REASONS[1:] if ingest[reason]}
-        refused = self._view.reasons("refused") | self._view.reasons("rejected")
+        by_venue = {f"venue {reason}": count for reason, count in self._view.reasons("rejected").items()}
+        refused = self._view.reasons("refused") | by_venue
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(no_wrap=True, overflow="ellipsis")
@@ -196,6 +200,9 @@ class StatusScreen:
 
     def _positions(self) -> RenderableType:
         table = _table("position", ">quantity", ">entry", ">price", ">stop", ">P&L")
+        # Where it is narrow, a name may take two lines; a number that is cut off reads as another number.
+        table.columns[0].no_wrap = False
+        table.columns[-1].min_width = MONEY_CELLS
         shown = list(self._position_rows())
         for row in shown[:POSITIONS_SHOWN]:
             table.add_row(*row)
@@ -211,13 +218,16 @@ class StatusScreen:
         extremes = view.stop_levels(stops)
         stops_held = np.flatnonzero((stops["state"] == ARMED) | (stops["state"] == TRIGGERED))
         used = np.flatnonzero(positions["fill_count"])
+        is_shared = len(np.unique(positions["strategy"][used])) > 1
         for row in sorted(used, key=lambda row: positions[row]["quantity_lots"] == 0):
             position = positions[row]
             index, quantity = int(position["instrument"]), int(position["quantity_lots"])
             mark = marks[index]
             pnl = view.money(index, int(position["realised_tick_lots"]) + unrealised_tick_lots(position, mark))
-            money = Text(f"{pnl:+,.2f}", "green" if pnl > 0 else "red" if pnl < 0 else "dim")
+            money = Text(money_text(pnl), "green" if pnl > 0 else "red" if pnl < 0 else "dim")
             name = Text(instruments[index].symbol, "bold" if quantity else "dim")
+            if is_shared:
+                name.append(f" strategy{position['strategy']}", "dim not bold")
             if quantity == 0:
                 yield name, Text("flat", "dim"), "", "", "", money
                 continue
@@ -242,6 +252,13 @@ class StatusScreen:
         if self._launch.config.sidecar.enabled:
             parts += ["   ", (self._launch.metrics_url, "cyan"), f"   {self._launch.config.sidecar.database}"]
         return Text.assemble(" ", *parts, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+
+
+def money_text(amount: Decimal) -> str:
+    """Write money in ten characters: from 100,000 on without cents, from ten million on in millions."""
+    if abs(amount) >= 10_000_000:
+        return f"{amount / 1_000_000:+,.2f}M"
+    return f"{amount:+,.0f}" if abs(amount) >= 100_000 else f"{amount:+,.2f}"
 
 
 def _table(*columns: str) -> Table:

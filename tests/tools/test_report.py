@@ -1,5 +1,6 @@
 """The final report says what a person must know, and nothing that is not so."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from pipeline.config import load_config, with_overrides
 from pipeline.launch import Launch, plan
 from tools.report import closing
+from tools.status_screen import money_text
 
 
 @pytest.fixture
@@ -54,3 +56,41 @@ def test_closing_run_taken_over_counts_only_its_own_ticks_as_its_speed(launch: L
     text = report_of(launch, taken_over=True, ticks_before=1500)
     assert "2,000 received (250/s)" in text
     assert "since the instance was made; 1,500 ticks came before this run" in text
+
+
+def position_of(symbol: str, strategy: int, quantity: str) -> dict[str, Any]:
+    """Return a position as the summary has it."""
+    money = {"realised": "0.00", "unrealised": "1.00", "currency": "USD"}
+    return {"symbol": symbol, "strategy": strategy, "quantity": quantity, "entry": "1.00", "stops": ["armed"], **money}
+
+
+def test_closing_open_positions_name_their_strategy_and_their_end(launch: Launch) -> None:
+    """The same symbol in two strategies is told apart, and nobody goes on believing in a stop that is gone."""
+    both = [position_of("AAPL", 0, "100"), position_of("AAPL", 1, "-50")]
+    text = report_of(launch, positions=both)
+    assert "AAPL (strategy0)" in text
+    assert "AAPL (strategy1)" in text
+    assert "the positions of this paper run, and their stops, ended with the instance" in text
+    assert "ended with the instance" not in report_of(launch, positions=[position_of("AAPL", 0, "0")])
+
+
+def test_closing_refused_requests_tell_by_whom_and_why(launch: Launch) -> None:
+    """A refusal without its reason helps nobody."""
+    requests = {"received": 9, "refused": {"no_market": 2, "notional": 1}}
+    assert "9 received, 3 refused by risk (no_market 2, notional 1)" in report_of(launch, requests=requests)
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        ("99999.99", "+99,999.99"),
+        ("314000.00", "+314,000"),
+        ("-9999999.4", "-9,999,999"),
+        ("12345678", "+12.35M"),
+        ("0", "+0.00"),
+    ],
+)
+def test_money_text_of_any_size_fits_ten_characters(amount: str, expected: str) -> None:
+    """An amount that is cut off reads as another amount."""
+    assert expected == money_text(Decimal(amount))
+    assert len(expected) <= 10

@@ -322,9 +322,9 @@ def test_run_terminal_that_is_closed_stops_it_in_order_and_leaves_nothing(
     summary = folder / "s.json"
     ours, theirs = os.openpty()
     command = [*RUN, "--instance", instance_name, "--config", str(config), "--metrics-port", "0", "--summary", str(summary)]
-    attach_terminal = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    attach = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
     process = subprocess.Popen(
-        [sys.executable, "-c", attach_terminal, *command],
+        [sys.executable, "-c", attach, *command],
         cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
