@@ -1,12 +1,12 @@
 """The final report of a run, for people and as JSON. Every number is read from shared memory."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from pipeline.messages import FREE, STOP_STATE_NAMES, TICK_REASONS
 from pipeline.view import View
@@ -139,9 +139,8 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(summary, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        with temporary.open("wb") as file:
+            file.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

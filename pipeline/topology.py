@@ -6,11 +6,11 @@ strategy ==requests+========+ +=====reports======+
                    :...lossy...> sidecar <==orders, reports, events
 """
 
-import json
 from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 
 from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK, TICK_REASONS
 from pipeline.tables import MARK, ORDER_STATE, POSITION, STOP, VENUE_FILL, VENUE_ORDER
@@ -172,7 +172,7 @@ def reader_index(ring_name: str, worker: str, strategies: int) -> int:
 
 def write_about(segment: Segment, about: dict) -> None:
     """Store what attaching processes must know (sizes, instruments, settings) as JSON."""
-    data = json.dumps(about).encode()
+    data = orjson.dumps(about)
     blob = segment.array("about", np.uint8)
     blob[:] = 0
     blob[: len(data)] = np.frombuffer(data, np.uint8)
@@ -180,4 +180,5 @@ def write_about(segment: Segment, about: dict) -> None:
 
 def read_about(segment: Segment) -> dict:
     """Return what `write_about` stored."""
-    return json.loads(segment.array("about", np.uint8).tobytes().rstrip(b"\0"))
+    about: dict = orjson.loads(segment.array("about", np.uint8).tobytes().rstrip(b"\0"))
+    return about
