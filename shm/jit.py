@@ -30,10 +30,10 @@ def source_hash() -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of the compiled kernels of these very sources; a NUMBA_CACHE_DIR that is set wins."""
+    """Return the folder of the compiled kernels of these very sources, below NUMBA_CACHE_DIR where that is set."""
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
-        return Path(given)
+        return Path(given) / source_hash()
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "stopline" / source_hash()
 

@@ -58,6 +58,11 @@ def test_cache_folder_is_of_its_owner_alone(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_cache_folder_given_by_the_environment_wins(tree: Path, tmp_path: Path) -> None:
-    """NUMBA_CACHE_DIR is the user's word."""
-    assert tmp_path / "mine" == folder_of(tree, NUMBA_CACHE_DIR=str(tmp_path / "mine"))
+def test_cache_folder_given_by_the_environment_holds_one_for_each_sources(tree: Path, tmp_path: Path) -> None:
+    """NUMBA_CACHE_DIR says where, but never brings kernels of other sources back."""
+    mine = str(tmp_path / "mine")
+    first = folder_of(tree, NUMBA_CACHE_DIR=mine)
+    (tree / "shm" / "extra.py").write_text("")
+    second = folder_of(tree, NUMBA_CACHE_DIR=mine)
+    assert first != second
+    assert {tmp_path / "mine"} == {first.parent, second.parent}
