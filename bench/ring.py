@@ -5,7 +5,7 @@
 
     bounce     A stores a word, B sees it and stores another: no ring, the physical limit, and the yardstick
     hop        the same with a 64-byte record over two rings; all eight words are written and read
-    stream     records one way, both sides whole loops in kernels, published 1, 16 or 64 at a time
+    stream     records one way, both sides whole loops in kernels, published 1, 16 or 64 at a time; the reader pauses when idle
     both       the stream read by a gating and a lossy reader in turns
     rivals     faster-fifo, multiprocessing.Queue and Pipe with 64-byte messages, in Python as they are used
 

@@ -1,10 +1,10 @@
 """Both sides of the ring bench: the bare bounce, the ping-pong over two rings, the stream one way.
 
-Nothing here pauses in its spin loops, neither the yardstick nor the ring: each side has its core, and on a virtual machine
-a pause may trap into the hypervisor. Every loop ends at its deadline.
+Bounce and hop do not pause in their spin loops, neither the yardstick nor the ring: each side has its core, and it is the
+line's way from one to the other that is measured. The streams pause as workers do. Every loop ends at its deadline.
 """
 
-from shm.atomics import load_acquire, monotonic_ns, store_release
+from shm.atomics import load_acquire, monotonic_ns, pause, store_release
 from shm.histogram import record
 from shm.jit import njit, njit_inline
 from shm.ring import AT, FULL, advance, available, claim, copy_lossy, publish
@@ -74,6 +74,18 @@ def await_record(reader, deadline_ns):
     """Spin until there is something to read; False when the deadline came first."""
     turns = 0
     while available(reader) == reader.local[AT]:
+        turns += 1
+        if turns & CLOCK_MASK == 0 and monotonic_ns() > deadline_ns:
+            return False
+    return True
+
+
+@njit_inline
+def await_stream(reader, deadline_ns):
+    """Wait as a worker does, with a pause a turn: a reader that hammers on `published` slows who writes it."""
+    turns = 0
+    while available(reader) == reader.local[AT]:
+        pause()
         turns += 1
         if turns & CLOCK_MASK == 0 and monotonic_ns() > deadline_ns:
             return False
@@ -194,7 +206,7 @@ def stream_in(reader, count, outcome, deadline_ns):
     taken = wrong = before = 0
     first_ns = monotonic_ns()
     while taken < count:
-        if not await_record(reader, deadline_ns):
+        if not await_stream(reader, deadline_ns):
             break
         if taken <= mask:
             first_ns = monotonic_ns()
@@ -225,7 +237,7 @@ def stream_in_both(gating, lossy, output, output_words, plan, outcome):
     taken = wrong = turns = before = 0
     first_ns = monotonic_ns()
     while taken < count:
-        if not await_record(gating, deadline_ns):
+        if not await_stream(gating, deadline_ns):
             break
         if taken <= mask:
             first_ns = monotonic_ns()

@@ -127,6 +127,10 @@ class Stream:
         self._missed_before = self._missed_word
         advance(self._reader, start)
 
+    def skip(self) -> None:
+        """Let go of all that is there and not read."""
+        advance(self._reader, load_acquire_py(self._words, PUBLISHED))
+
     @property
     def _missed_word(self) -> int:
         return load_acquire_py(self._words, MISSED + STRIDE * self._index)

@@ -102,7 +102,7 @@ class StopsSection(Section, frozen=True, kw_only=True):
     enforce_stops: bool = True
     default_stop_percent: Percent = Decimal("2.0")
     trailing_stop_enabled: bool = True
-    trailing_stop_percent: Percent = Decimal("1.0")
+    trailing_stop_percent: Percent = Decimal("0.2")
     min_stop_percent: Percent = Decimal("0.1")
     max_stop_percent: Percent = Decimal("20.0")
     exit_retry_ms: Milliseconds = 250
@@ -185,6 +185,7 @@ class DemoSection(Section, frozen=True, kw_only=True):
 
     enabled: bool = True
     hold_seconds: Annotated[Decimal, Number("0.001", "86400", "seconds", places=9)] = Decimal("4.0")
+    pause_seconds: Annotated[Decimal, Number("0.001", "86400", "seconds", places=9)] = Decimal("30.0")
     quantity: Lots = "100"
     symbols: Symbols = ()
 
@@ -192,6 +193,11 @@ class DemoSection(Section, frozen=True, kw_only=True):
     def hold_ns(self) -> int:
         """Stream time for which a position is held before it is reversed, in nanoseconds."""
         return nanoseconds(self.hold_seconds)
+
+    @property
+    def pause_ns(self) -> int:
+        """Stream time to stay out of a symbol after a stop, in nanoseconds."""
+        return nanoseconds(self.pause_seconds)
 
     @property
     def quantity_lots(self) -> int:

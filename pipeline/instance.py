@@ -33,7 +33,7 @@ def open_instance(launch: Launch) -> Segment:
         if segment.was_warm:
             _check_same(segment, about)
             _end_leftovers(segment, launch)
-        topology.set_up(segment, launch.sizes, parking(launch.seats))
+        topology.set_up(segment, launch.sizes, parking(launch.seats), launch.waited_for)
         topology.write_about(segment, about)
         _set_words(segment, launch)
         finish(segment)

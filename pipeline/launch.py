@@ -50,6 +50,11 @@ class Launch:
         return tuple(name for name in WORKERS if name in self.seats)
 
     @property
+    def waited_for(self) -> tuple[str, ...]:
+        """The strategies that a feed at full speed waits for; one that is paced waits for nobody."""
+        return tuple(self.strategies) if self.config.feed.speed_factor == float("inf") else ()
+
+    @property
     def log_folder(self) -> Path:
         """Where the processes' logs go."""
         return LOG_FOLDER / self.name

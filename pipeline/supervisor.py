@@ -26,7 +26,7 @@ from pipeline.errors import LaunchError
 from pipeline.instance import open_instance
 from pipeline.launch import Launch
 from pipeline.placement import HOT_WORKERS
-from pipeline.topology import ENTRIES_ALLOWED
+from pipeline.topology import ENTRIES_ALLOWED, let_go
 from pipeline.view import View, restart_word
 from shm import heartbeat
 from shm.heartbeat import Command, State
@@ -115,10 +115,8 @@ class Supervisor:
         for name in self.launch.seats:
             self._spawn(name)
         deadline = time.monotonic() + READY_S
-        while waiting := [name for name in self.launch.workers if self.state(name) != State.READY]:
-            for name in self._look(TURN_S):
-                if name in self.launch.strategies:
-                    self._on_exit(name)
+        while waiting := [name for name in self.launch.seats if self.state(name) != State.READY]:
+            self._look(TURN_S)
             for name in waiting:
                 child = self._child(name)
                 if child is None or child.process.poll() is not None:
@@ -128,9 +126,7 @@ class Supervisor:
             if self.stop_signals:
                 raise KeyboardInterrupt
         self._has_run = True
-        for name in reversed(self.launch.workers):
-            self.command(name, Command.RUN)
-        for name in self.launch.strategies:
+        for name in (*self.launch.strategies, *reversed(self.launch.workers)):
             self.command(name, Command.RUN)
         self._observed_ns = time.monotonic_ns()
         self._start_standby()
@@ -243,6 +239,7 @@ class Supervisor:
         window_s = self.launch.config.supervisor.restart_window_seconds
         told += f", more than {self.launch.config.supervisor.restart_limit} times within {window_s} s: it stays down"
         if watched.name in self.launch.strategies:
+            self.let_go(watched.name)
             self.tell(f"ALERT {told}; its positions keep their stops")
             return
         self.is_halted = True
@@ -302,6 +299,10 @@ class Supervisor:
     def block_entries(self) -> None:
         """Let nothing leave from now on but exits."""
         self.segment.array("supervisor.state")[ENTRIES_ALLOWED] = 0
+
+    def let_go(self, strategy: str) -> None:
+        """Stop waiting for a strategy that reads no more."""
+        let_go(self.segment, strategy, self.launch.sizes.strategies)
 
     def kill(self, name: str) -> None:
         """Kill a process for good."""

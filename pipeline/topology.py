@@ -7,6 +7,7 @@ strategy ==requests+========+ +=====reports======+
 """
 
 import json
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -140,19 +141,27 @@ def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
     return result
 
 
-def set_up(segment: Segment, sizes: Sizes, parking: dict[str, bool]) -> None:
+def set_up(segment: Segment, sizes: Sizes, parking: dict[str, bool], waited_for: Collection[str] = ()) -> None:
     """Declare every ring's readers in a new or taken-over instance, before any worker runs.
 
     Args:
         segment: The instance.
         sizes: What it was made with.
         parking: For each worker, whether it may park and so wants its bell rung.
+        waited_for: Strategies whose reading end of the ticks ring holds ingest back: at full speed a recording waits for them.
     """
     for row in ring_rows(sizes.strategies):
         made = ring.open_ring(segment, row.name, row.dtype)
         for index, (worker, mode) in enumerate(row.readers):
             bell = segment.base(f"{worker}.heartbeat") + heartbeat.BELL if parking.get(worker) else ring.NO_BELL
-            ring.set_reader(made, index, mode, bell)
+            holds_back = row.name == "ticks" and worker in waited_for
+            ring.set_reader(made, index, GATING if holds_back else mode, bell)
+
+
+def let_go(segment: Segment, strategy: str, strategies: int) -> None:
+    """Stop waiting for a strategy: from now on its reading end of the ticks ring is lossy."""
+    ticks = ring.open_ring(segment, "ticks", TICK)
+    ticks.words[ring.MODE + reader_index("ticks", strategy, strategies)] = LOSSY
 
 
 def reader_index(ring_name: str, worker: str, strategies: int) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from llvmlite import binding
 
 from pipeline.child import die_with_supervisor
+from pipeline.client_kernels import warm_up as warm_up_client
 from pipeline.config import Config, config_from_json, with_overrides
 from pipeline.errors import UserError
 from pipeline.stage import stage_class
@@ -102,6 +103,8 @@ def main() -> int:
     except (UserError, SharedMemoryError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
+    if about["strategies"]:
+        warm_up_client()
     path = marker(about)
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.touch(mode=0o600)

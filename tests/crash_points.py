@@ -87,7 +87,7 @@ class _StoreTracer:
         return self.step
 
 
-def _traced(run: Callable[[], None], tracer: _StoreTracer) -> bool:
+def _traced(run: Callable[[], object], tracer: _StoreTracer) -> bool:
     # A coverage measurement traces as well: it gets its trace function back.
     outer = sys.gettrace()
     sys.settrace(tracer.enter)
@@ -100,7 +100,7 @@ def _traced(run: Callable[[], None], tracer: _StoreTracer) -> bool:
     return False
 
 
-def enumerate_points(run: Callable[[], None], files: Sequence[str] = ("shm/",)) -> int:
+def enumerate_points(run: Callable[[], object], files: Sequence[str] = ("shm/",)) -> int:
     """Run to the end, and count the points at which it can be killed.
 
     Args:
@@ -115,7 +115,7 @@ def enumerate_points(run: Callable[[], None], files: Sequence[str] = ("shm/",)) 
     return 2 * tracer.store_count
 
 
-def explore_points(run: Callable[[], None], explore: Callable[[str], None], files: Sequence[str]) -> int:
+def explore_points(run: Callable[[], object], explore: Callable[[str], None], files: Sequence[str]) -> int:
     """Run once to the end, and at each point let the caller look at what a kill there would leave.
 
     Args:
@@ -130,7 +130,7 @@ def explore_points(run: Callable[[], None], explore: Callable[[str], None], file
     return 2 * tracer.store_count
 
 
-def run_until(point: int, run: Callable[[], None], files: Sequence[str] = ("shm/",)) -> str:
+def run_until(point: int, run: Callable[[], object], files: Sequence[str] = ("shm/",)) -> str:
     """Run until a point, and die there.
 
     Args:

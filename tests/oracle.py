@@ -1,15 +1,16 @@
-"""Slow, obvious twins: what must happen, in plain Python and exact arithmetic, from DESIGN and not from the kernels."""
+"""Slow, obvious twins: what must happen, in plain Python with exact arithmetic, from DESIGN's words, not from the kernels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 LONG, SHORT = 1, -1
 STATIC, TRAILING = 1, 2
+QUOTE_KIND, TRADE_KIND = 1, 2
 
 
 @dataclass
@@ -27,10 +28,10 @@ def percent_level(side: int, price: int, percent_ppm: int) -> int:
     return math.floor(price * (1 - share)) if side == LONG else math.ceil(price * (1 + share))
 
 
-def first_crossing(
+def crossings(
     kind: int, side: int, entry_ticks: int, entry_ns: int, percent_ppm: int, ticks: Sequence[Any], first_seq: int
-) -> Crossing | None:
-    """Follow one static or trailing stop through the ticks, one by one.
+) -> Iterator[Crossing]:
+    """Follow one static or trailing stop through the ticks, one by one, and yield each at which it is crossed.
 
     Args:
         kind: STATIC or TRAILING.
@@ -38,10 +39,8 @@ def first_crossing(
         entry_ticks: E.
         entry_ns: It is armed from the first quote at or after this time.
         percent_ppm: Its distance.
-        ticks: The quotes of its instrument in order, as (sequence in the ring, record).
+        ticks: Its instrument's accepted quotes in order, each with its ring sequence as (seq, tick).
         first_seq: The first sequence that it can see.
-    Returns:
-        Where it fires, or None.
     """
     armed, best = False, entry_ticks
     level = percent_level(side, entry_ticks, percent_ppm)
@@ -57,8 +56,18 @@ def first_crossing(
             trailed = percent_level(side, best, percent_ppm)
             level = max(level, trailed) if side == LONG else min(level, trailed)
         if (price <= level) if side == LONG else (price >= level):
-            return Crossing(seq, price, level)
-    return None
+            yield Crossing(seq, price, level)
+
+
+def is_price_of_market(tick: Any, instrument_count: int) -> bool:
+    """Tell whether a tick may enter: a quote or trade of a known instrument whose time, prices and sizes make sense."""
+    kind, event_ns = int(tick["kind"]), int(tick["event_ns"])
+    if kind not in (QUOTE_KIND, TRADE_KIND) or not 0 < event_ns < 2**62 or int(tick["instrument"]) >= instrument_count:
+        return False
+    prices = [int(tick["a"]), int(tick["b"])] if kind == QUOTE_KIND else [int(tick["a"])]
+    sizes = [int(tick["c"]), int(tick["d"])] if kind == QUOTE_KIND else [int(tick["b"])]
+    ordered = kind == TRADE_KIND or prices[0] <= prices[1]
+    return ordered and all(0 < price < 2**42 for price in prices) and all(0 <= size < 2**40 for size in sizes)
 
 
 @dataclass

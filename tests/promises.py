@@ -7,78 +7,112 @@ from collections import Counter
 import numpy as np
 
 from pipeline.messages import (
+    ACCEPTED,
     ARMED,
     EVENT,
     EXIT,
     FILLED,
     ORDER,
     QUOTE,
+    REJECTED,
     REPORT,
     STOP_ARMED,
     STOP_ENDED,
+    STOP_OWED,
     STOP_TRIGGERED,
     TICK,
     TICK_OK,
     TRIGGERED,
 )
-from pipeline.tables import VENUE_FILL, VENUE_ORDER
-from pipeline.topology import VENUE_FILLS
-from shm import rows
-from tests.oracle import Crossing, first_crossing, fold
+from tests.oracle import Crossing, crossings, fold, is_price_of_market
 from tests.rig import Rig
 
 STATIC_KIND, TRAILING_KIND = 1, 2
+#: An exit's order id ends with its attempt.
+ATTEMPT_MASK = 0xFFFF
 
 
 def assert_kept(rig: Rig) -> None:
-    """Check every promise on a rig whose rings have not wrapped."""
+    """Check every promise on a settled rig whose rings have not wrapped, or that records what wraps."""
     assert_ticks_accounted(rig)
     assert_nothing_twice(rig)
+    assert_exits_in_turn(rig)
     assert_positions_fold(rig)
+    assert_exits_only_reduce(rig)
     assert_stops_kept(rig)
 
 
 def assert_ticks_accounted(rig: Rig) -> None:
-    """Every tick of the feed is in the ring once, in order, or counted as rejected or conflated."""
+    """Every tick of the feed is in the ring once, in order and as it was, or counted as rejected or conflated."""
     seen = rig.records("ticks", TICK)
-    numbers = seen["venue_seq"][seen["venue_seq"] > 0]
+    seen = seen[seen["venue_seq"] > 0]
+    numbers = seen["venue_seq"]
     assert (np.diff(numbers) > 0).all(), f"ticks twice or out of order: {numbers[:-1][np.diff(numbers) <= 0]}"
+    for field in ("instrument", "kind", "a", "b", "c", "d"):
+        assert (rig.ticks[numbers - 1][field] == seen[field]).all(), f"ticks in the ring are not the feed's: {field}"
+    expected = [is_price_of_market(tick, rig.sizes.instruments) for tick in rig.ticks]
+    assert [expected[number - 1] for number in numbers] == list(seen["flags"] == TICK_OK), "hygiene let the wrong ticks in"
     count = rig.count("ingest")
     assert count["received"] == len(rig.ticks)
     rejected = sum(count[name] for name in ("non_finite", "not_positive", "out_of_bounds", "crossed", "bad_time"))
     rejected += count["unknown_instrument"] + count["unknown_kind"]
+    assert rejected == len(expected) - sum(expected), "rejected ticks are not counted once each"
     assert count["received"] == count["accepted"] + rejected + count["conflated"]
+    assert count["accepted"] == (seen["flags"] == TICK_OK).sum()
     if not rig.live:
         assert list(numbers) == list(range(1, len(rig.ticks) + 1))
 
 
 def assert_nothing_twice(rig: Rig) -> None:
-    """No order id is in the ring or at the venue twice; no event is told twice; each fill is reported once."""
+    """No order is in the ring or at the venue twice, each ends once, no event is told twice, each fill is reported once."""
     orders = rig.records("orders", ORDER)
+    reports = rig.records("reports", REPORT)
     ids = [int(order_id) for order_id in orders["order_id"]]
     assert len(ids) == len(set(ids)), "an order is in the ring twice"
-    taken = rows.snapshot(rows.open_table(rig.segment, "venue.orders", VENUE_ORDER))
-    venue_ids = [int(order_id) for order_id in taken["order_id"] if order_id]
-    assert sorted(ids) == sorted(venue_ids), "the venue's orders are not those in the ring"
+    ends = {
+        kind: sorted(int(order_id) for order_id in reports["order_id"][reports["kind"] == kind])
+        for kind in (ACCEPTED, FILLED, REJECTED)
+    }
+    assert ends[ACCEPTED] == ends[FILLED], "not every accepted order was filled once"
+    assert sorted(ids) == sorted(ends[FILLED] + ends[REJECTED]), "not every order ended once"
+    assert ends[FILLED] == sorted(rig.venue_order_ids()), "the venue's orders are not those that it accepted"
     count = rig.count("execution")
     assert count["venue_duplicates"] == count["duplicates"] == 0, "something was sent twice"
-    reports = rig.records("reports", REPORT)
     fill_ids = sorted(int(fill_id) for fill_id in reports["fill_id"][reports["kind"] == FILLED])
     assert fill_ids == list(range(1, count["venue_fills"] + 1)), "fills are not reported once each"
+    counted = [count[name] for name in ("orders", "filled", "rejected")]
+    assert counted == [len(ids), len(ends[FILLED]), len(ends[REJECTED])], "orders are not counted once each"
     events = rig.records("events", EVENT)
+    assert list(events["event_id"]) == list(range(1, len(events) + 1)), "events are not numbered one by one"
     told = Counter((int(event["stop_id"]), int(event["kind"])) for event in events if event["stop_id"])
     once = {key: times for key, times in told.items() if times > 1 and key[1] in (STOP_ARMED, STOP_TRIGGERED, STOP_ENDED)}
     assert not once, f"events told twice: {once}"
-    attempts = Counter(int(order["stop_id"]) for order in orders if order["flags"] & EXIT)
-    rejected = Counter(int(r["stop_id"]) for r in reports if r["kind"] != FILLED and r["reason"] and r["stop_id"])
-    for stop_id, sent in attempts.items():
-        assert sent <= 1 + rejected[stop_id], f"stop {stop_id} sent {sent} exits"
+
+
+def assert_exits_in_turn(rig: Rig) -> None:
+    """A stop sends its next exit only when the one before has ended and its wait is over; waits double up to the longest."""
+    orders = rig.records("orders", ORDER)
+    owed_events = [event for event in rig.records("events", EVENT) if event["kind"] == STOP_OWED]
+    owed = {int(event["order_id"]): int(event["event_ns"]) for event in owed_events}
+    assert len(owed) == len(owed_events), "an exit was told to be owed twice"
+    sent: dict[int, int] = {}
+    for order in orders:
+        if not order["flags"] & EXIT:
+            continue
+        stop_id, order_id = int(order["stop_id"]), int(order["order_id"])
+        attempt = order_id & ATTEMPT_MASK
+        previous = sent.get(stop_id, order_id - 1)
+        assert order_id == previous + 1, f"stop {stop_id} skipped an attempt"
+        if attempt > 1:
+            assert previous in owed, f"stop {stop_id} sent exit {attempt} before the one before it had ended"
+            wait_ns = min(rig.limits.retry_ns << (attempt - 2), rig.limits.retry_ns_max)
+            assert order["event_ns"] >= owed[previous] + wait_ns, f"stop {stop_id} did not wait before exit {attempt}"
+        sent[stop_id] = order_id
 
 
 def assert_positions_fold(rig: Rig) -> None:
     """Quantities and P&L are the fold of the venue's own fills, and nothing works any more."""
-    fills = rig.segment.array("venue.fills", VENUE_FILL)[: int(rig.segment.array("venue.state")[VENUE_FILLS])]
-    folded = fold(fills)
+    folded = fold(rig.venue_fills())
     for row, position in enumerate(rig.positions()):
         key = divmod(row, rig.sizes.instruments)
         expected = folded.get(key)
@@ -89,51 +123,80 @@ def assert_positions_fold(rig: Rig) -> None:
         assert position["working_buy_lots"] == position["working_sell_lots"] == position["exit_lots"] == 0, f"working of {key}"
 
 
+def assert_exits_only_reduce(rig: Rig) -> None:
+    """No exit's fill opens, adds to or flips a position, by the venue's own record."""
+    exits = {int(order["order_id"]) for order in rig.records("orders", ORDER) if order["flags"] & EXIT}
+    quantities: Counter[tuple[int, int]] = Counter()
+    for fill in rig.venue_fills():
+        key = int(fill["strategy"]), int(fill["instrument"])
+        before = quantities[key]
+        quantities[key] += int(fill["side"]) * int(fill["quantity_lots"])
+        if int(fill["order_id"]) in exits:
+            after = quantities[key]
+            assert abs(after) < abs(before) and before * after >= 0, f"an exit turned {before} lots into {after} of {key}"
+
+
+def quotes_of(ticks: list[tuple[int, np.void]], instrument: int) -> list[tuple[int, np.void]]:
+    """Return an instrument's accepted quotes."""
+    return [
+        (seq, tick)
+        for seq, tick in ticks
+        if tick["kind"] == QUOTE and tick["flags"] == TICK_OK and tick["instrument"] == instrument
+    ]
+
+
 def assert_stops_kept(rig: Rig) -> None:
     """Each stop fired exactly where the oracle says, or ended before; an open position has its stops, a flat one none."""
     events = rig.records("events", EVENT)
     armed = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_ARMED}
     fired = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_TRIGGERED}
     ended = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_ENDED}
-    percents = {STATIC_KIND: rig.limits.default_stop_ppm, TRAILING_KIND: rig.limits.trailing_stop_ppm}
     ticks = list(enumerate(rig.records("ticks", TICK)))
+    quotes = {instrument: quotes_of(ticks, instrument) for instrument in range(rig.sizes.instruments)}
     guarded: dict[tuple[int, int, int], list[tuple[Crossing, int]]] = {}
     for stop_id, event in armed.items():
-        mine = [
-            (seq, tick) for seq, tick in ticks
-            if tick["kind"] == QUOTE and tick["flags"] == TICK_OK and tick["instrument"] == event["instrument"]
-        ]  # fmt: skip
-        crossing = first_crossing(
-            int(event["stop_kind"]), int(event["side"]), int(event["price_ticks"]), entry_ns_of(rig, event),
-            percents[int(event["stop_kind"])], mine, int(event["tick_seq"]),
-        )  # fmt: skip
         end_seq = int(ended[stop_id]["tick_seq"]) if stop_id in ended else len(ticks)
+        crossed = {crossing.seq: crossing for crossing in crossings_of(rig, event, quotes) if crossing.seq < end_seq}
         key = int(event["strategy"]), int(event["instrument"]), int(event["generation"])
         guarded.setdefault(key, [])
-        if crossing and crossing.seq < end_seq:
-            guarded[key].append((crossing, stop_id))
+        if crossed:
+            guarded[key].append((min(crossed.values(), key=lambda crossing: crossing.seq), stop_id))
         if stop_id in fired:
-            assert crossing is not None, f"stop {stop_id} fired without cause"
             told = Crossing(*(int(fired[stop_id][field]) for field in ("tick_seq", "price_ticks", "level_ticks")))
-            assert crossing == told, f"stop {stop_id}"
-    for key, crossings in guarded.items():
-        if crossings:
-            _, first_stop = min(crossings, key=lambda pair: (pair[0].seq, pair[1]))
+            assert crossed.get(told.seq) == told, f"stop {stop_id} fired without cause: {told}"
+            assert stop_id in ended, f"stop {stop_id} fired, and its position was not left"
+    for key, first_crossings in guarded.items():
+        if first_crossings:
+            crossing, first_stop = min(first_crossings, key=lambda pair: (pair[0].seq, pair[1]))
             assert first_stop in fired, f"stop {first_stop} of position {key} was crossed and did not fire"
+            # Later stops of the position wait while exits of the first take all of it; the first has nothing to wait for.
+            assert crossing.seq == fired[first_stop]["tick_seq"], f"stop {first_stop} of position {key} fired late"
+    assert set(fired) <= set(armed), "a stop fired that nobody armed"
     assert_tables_match(rig)
+
+
+def crossings_of(rig: Rig, armed: np.void, quotes: dict[int, list[tuple[int, np.void]]]) -> list[Crossing]:
+    """Return where the oracle has a stop crossed."""
+    percents = {STATIC_KIND: rig.limits.default_stop_ppm, TRAILING_KIND: rig.limits.trailing_stop_ppm}
+    kind = int(armed["stop_kind"])
+    found = crossings(
+        kind, int(armed["side"]), int(armed["price_ticks"]), entry_ns_of(rig, armed), percents[kind],
+        quotes[int(armed["instrument"])], int(armed["tick_seq"]),
+    )  # fmt: skip
+    return list(found)
 
 
 def entry_ns_of(rig: Rig, armed: np.void) -> int:
     """Return the time of the fill that opened the position which a stop guards: its n-th opening, by the venue's record."""
-    fills = rig.segment.array("venue.fills", VENUE_FILL)[: int(rig.segment.array("venue.state")[VENUE_FILLS])]
     quantity, generation = 0, 0
-    for fill in fills:
+    for fill in rig.venue_fills():
         if fill["strategy"] != armed["strategy"] or fill["instrument"] != armed["instrument"]:
             continue
         after = quantity + int(fill["side"]) * int(fill["quantity_lots"])
         if after != 0 and (quantity == 0 or (after > 0) != (quantity > 0)):
             generation += 1
             if generation == armed["generation"]:
+                assert fill["price_ticks"] == armed["price_ticks"], f"stop {armed['stop_id']} guards from another price"
                 return int(fill["event_ns"])
         quantity = after
     raise AssertionError(f"stop {armed['stop_id']} guards a position that never opened")

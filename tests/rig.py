@@ -21,16 +21,17 @@ from pipeline.ingest.step import step as ingest_step
 from pipeline.messages import EVENT, MARKET, ORDER, QUOTE, REPORT, REQUEST, SUBMIT, TICK
 from pipeline.risk.state import UNLIMITED, Limits, RiskState, open_risk
 from pipeline.risk.step import step as risk_step
-from pipeline.tables import POSITION, STOP
+from pipeline.tables import POSITION, STOP, VENUE_FILL, VENUE_ORDER
 from shm import counters, ring, rows, segment
 
 SIZES = topology.Sizes(
-    instruments=2, strategies=1, ticks=64, requests=16, orders=64, reports=64, events=512, stops=64, working_orders=64,
+    instruments=2, strategies=2, ticks=64, requests=16, orders=64, reports=64, events=512, stops=64, working_orders=64,
     venue_orders=64,
 )  # fmt: skip
 LATENCY_NS = 1_000
 SCRATCH_WORDS = 512
 CHUNK_COUNT = 64
+BLOB_BYTES = 8192
 STAGES = ("ingest", "risk", "execution", "strategy")
 
 
@@ -67,21 +68,32 @@ class Rig:
         sizes: Of the instance.
         risk_limits: Limits and default stops.
         live: Whether a full ticks ring conflates.
+        latency_ns: Of the paper venue.
+        name: Instance name to keep in /dev/shm, for others to attach to; empty = no name.
+        about: What the instance says about itself.
     """
 
     def __init__(
-        self, ticks: np.ndarray, sizes: topology.Sizes = SIZES, risk_limits: Limits | None = None, live: bool = False
+        self,
+        ticks: np.ndarray,
+        sizes: topology.Sizes = SIZES,
+        risk_limits: Limits | None = None,
+        live: bool = False,
+        latency_ns: int = LATENCY_NS,
+        name: str = "",
+        about: dict[str, Any] | None = None,
     ) -> None:
-        name = f"test-rig-{os.getpid()}"
-        self.ticks, self.sizes, self.live = ticks, sizes, live
+        self.ticks, self.sizes, self.live, self.latency_ns = ticks, sizes, live, latency_ns
         self.limits = risk_limits or limits(sizes.instruments)
-        self.segment = segment.open_owned(name, topology.regions(sizes, 4096), fresh=True)
+        self.segment = segment.open_owned(name or f"test-rig-{os.getpid()}", topology.regions(sizes, BLOB_BYTES), fresh=True)
         topology.set_up(self.segment, sizes, {})
+        topology.write_about(self.segment, about or {})
         segment.finish(self.segment)
-        # The mapping lives as long as its views; the name is not needed.
-        self.segment.unlink()
+        if not name:
+            # The mapping lives as long as its views; the name is not needed.
+            self.segment.unlink()
         self.segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
-        self.pen: ring.Producer
+        self.pens: tuple[ring.Producer, ...]
         self.scratch = np.zeros(SCRATCH_WORDS, np.int64)
         self.stepping = ""
         self.now_ns = 0
@@ -110,7 +122,7 @@ class Rig:
             A call that brings it back.
         """
         memory = self.segment.memory.copy()
-        stages = {"ingest": self.ingest, "risk": self.risk, "execution": self.execution, "pen": self.pen}
+        stages = {"ingest": self.ingest, "risk": self.risk, "execution": self.execution, "pens": self.pens}
         private = [(array, array.copy()) for state in stages.values() for array in private_arrays(state, self.segment.memory)]
         stepping, now_ns = self.stepping, self.now_ns
 
@@ -137,9 +149,11 @@ class Rig:
         elif stage == "risk":
             self.risk = open_risk(self.segment, self.sizes, self.limits)
         elif stage == "strategy":
-            self.pen = ring.open_producer(self.segment, ring.open_ring(self.segment, "requests.strategy0", REQUEST))
+            names = topology.strategy_names(self.sizes.strategies)
+            rings = [ring.open_ring(self.segment, f"requests.{name}", REQUEST) for name in names]
+            self.pens = tuple(ring.open_producer(self.segment, requests) for requests in rings)
         else:
-            self.execution = open_execution(self.segment, self.sizes, LATENCY_NS)
+            self.execution = open_execution(self.segment, self.sizes, self.latency_ns)
             recover(self.execution)
 
     def step(self, stage: str, tick_budget: int = 8) -> int:
@@ -168,25 +182,28 @@ class Rig:
         self.now_ns += 10_000_000
         return int(ingest_step(self.ingest, self.now_ns))
 
-    def submit(self, instrument: int, side: int, quantity_lots: int) -> None:
-        """Write a market order request as a strategy's client does."""
+    def submit(
+        self, instrument: int, side: int, quantity_lots: int, strategy: int = 0, kind: int = SUBMIT, order_type: int = MARKET
+    ) -> None:
+        """Write an order request as a strategy's client does."""
         self.stepping = "strategy"
-        seq = int(ring.claim(self.pen, 1))
+        pen = self.pens[strategy]
+        seq = int(ring.claim(pen, 1))
         assert seq != ring.FULL, "the test asks more than its requests ring holds"
         slot = seq & (self.sizes.requests - 1)
-        self.pen.ring.slots[slot] = (seq + 1, 0, instrument, 0, SUBMIT, MARKET, side, quantity_lots, 0, (0, 0))
-        ring.publish(self.pen)
+        pen.ring.slots[slot] = (seq + 1, 0, instrument, strategy, kind, order_type, side, quantity_lots, 0, (0, 0))
+        ring.publish(pen)
 
     def requests_sent(self) -> int:
         """Return how many requests are published."""
-        return int(self.pen.ring.words[ring.PUBLISHED])
+        return sum(int(pen.ring.words[ring.PUBLISHED]) for pen in self.pens)
 
     def drain_sidecar(self) -> None:
         """Play the sidecar: consume all that it gates."""
         for reader in self.sidecar:
             ring.advance(reader, int(reader.ring.words[ring.PUBLISHED]))
 
-    def settle(self, turns_max: int = 10_000) -> None:
+    def settle(self, turns_max: int = 2_000) -> None:
         """Step all stages in turn until the feed is used up and nothing is under way."""
         quiet = 0
         for _ in range(turns_max):
@@ -228,3 +245,16 @@ class Rig:
     def venue_net(self) -> np.ndarray:
         """Return net lots by the venue's own record."""
         return venue_positions(self.segment, self.sizes)
+
+    def venue_fills(self) -> np.ndarray:
+        """Return the venue's own record of fills."""
+        count = int(self.segment.array("venue.state")[topology.VENUE_FILLS])
+        return self.segment.array("venue.fills", VENUE_FILL)[:count].copy()
+
+    def venue_order_table(self) -> np.ndarray:
+        """Return a copy of the venue's own record of orders."""
+        return rows.snapshot(rows.open_table(self.segment, "venue.orders", VENUE_ORDER))
+
+    def venue_order_ids(self) -> list[int]:
+        """Return the ids of the orders that the venue has taken, by its own record."""
+        return [int(order_id) for order_id in self.venue_order_table()["order_id"] if order_id]

@@ -44,6 +44,8 @@ class Drain:
         supervisor.block_entries()
         supervisor.dismiss_standby()
         self._stop(supervisor.launch.strategies)
+        for name in supervisor.launch.strategies:
+            supervisor.let_go(name)
         self._drain("ingest", lambda: True)
         self._drain("risk", lambda: True)
         self._drain("execution", self._all_read)

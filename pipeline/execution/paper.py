@@ -3,8 +3,8 @@
 It stands for something outside: its record (orders, fills) survives the death of the execution process as a real venue's would,
 it refuses a second order of the same client id, and it answers a query by id. Each of its acts is one transaction of its own.
 
-A market order fills whole at the best bid or offer of its instrument at the first tick at or after its due time (DESIGN section 6:
-all in stream time). Depth and queue are not modelled.
+A market order fills whole at the best bid or offer of its instrument, at the first tick at or after its due time in stream time
+(DESIGN section 6). Depth and queue are not modelled.
 """
 
 from typing import NamedTuple

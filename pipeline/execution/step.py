@@ -55,8 +55,9 @@ def take_ticks(state, tick_budget):
     end = min(available(state.ticks), first + min(tick_budget, TICK_BATCH))
     for seq in range(first, end):
         unreported = state.venue.words[VENUE_FILLS] - state.words[FILLS_REPORTED]
-        if unreported + state.venue.open_count[0] >= state.venue.fills.shape[0]:
-            # The venue's record must not lap what is not reported yet.
+        if unreported + state.venue.open_count[0] > state.venue.fills.shape[0]:
+            # The venue's record must not lap what is not reported yet. All of it working and nothing unreported just fits:
+            # to wait then would be for ever, since only a tick fills an order.
             return seq - first
         see(state.venue, slots[seq & mask])
         advance(state.ticks, seq + 1)

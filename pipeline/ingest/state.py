@@ -16,6 +16,9 @@ CHUNK_AT, CHUNK_END, ENDED, NEXT_DUE_NS, LAST_SENT_NS, OFFERS = range(6)
 
 #: Ticks that a feed hands over at once. Small when paced, since making them takes time that a due tick would wait.
 CHUNK_PACED, CHUNK_FAST = 256, 8192
+#: At full speed ingest is at most this far ahead of the slowest reader that it waits for, so that the stages and the strategies
+#: see nearly the same moment.
+LEAD_TICKS_MAX = 1024
 
 
 class IngestState(NamedTuple):
@@ -32,6 +35,7 @@ class IngestState(NamedTuple):
     local: np.ndarray  #: private words
     slowness: float  #: our nanoseconds per nanosecond of event time; 0 = as fast as possible
     live: bool  #: what finds no room is conflated; else it waits
+    held_back: int  #: slots of the ring that stay empty: at full speed ingest keeps close to its readers
 
 
 def open_ingest(segment: Segment, instrument_count: int, speed: float, live: bool) -> IngestState:
@@ -45,10 +49,11 @@ def open_ingest(segment: Segment, instrument_count: int, speed: float, live: boo
     """
     transaction = open_transaction(segment, "ingest")
     fast = speed == float("inf")
+    ticks = open_producer(segment, open_ring(segment, "ticks", TICK))
     chunk_count = CHUNK_FAST if fast else CHUNK_PACED
     return IngestState(
         transaction=transaction,
-        ticks=open_producer(segment, open_ring(segment, "ticks", TICK)),
+        ticks=ticks,
         words=segment.array("ingest.state"),
         words_base=segment.base("ingest.state"),
         counters=open_counters(segment, "ingest"),
@@ -58,4 +63,5 @@ def open_ingest(segment: Segment, instrument_count: int, speed: float, live: boo
         local=np.zeros(8, np.int64),
         slowness=0.0 if fast else 1.0 / speed,
         live=live and not fast,
+        held_back=max(0, len(ticks.ring.slots) - LEAD_TICKS_MAX) if fast else 0,
     )

@@ -56,7 +56,7 @@ def step(state, now_ns):
     count = count_due(state, now_ns) if local[ENDED] == 0 else 0
     if count == 0:
         return send_timer(state, now_ns)
-    space = room(state.ticks)
+    space = max(room(state.ticks) - state.held_back, 0)
     if space < count and not state.live:
         count = space
     if count == 0:

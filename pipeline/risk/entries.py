@@ -13,7 +13,9 @@ from pipeline.messages import (
 )
 from pipeline.risk.checks import check_request
 from pipeline.risk.events import new_event
+from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.positions import add_working
+from pipeline.risk.stops import FREE_COUNT
 from pipeline.topology import ENTRIES_ALLOWED, ENTRY_ROOM_PER_MILLE, RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import load_relaxed, monotonic_ns
 from shm.counters import stage_add
@@ -26,6 +28,8 @@ REQUESTS = RISK_COUNTERS.index("requests")
 ENTRIES_SUBMITTED = RISK_COUNTERS.index("entries_submitted")
 REFUSED = RISK_COUNTERS.index("refused")
 
+#: Room that one input may need: an exit for each stop that a tick fires, an event for each stop that ends.
+ORDERS_NEEDED, EVENTS_NEEDED = 8, 2 * STOPS_PER_POSITION_MAX
 #: An entry's order id: the strategy's slot + 1, then the sequence of its request.
 REQUEST_SEQ_BITS = 48
 
@@ -63,9 +67,14 @@ def check_state(state, position, request):
     if load_relaxed(state.supervisor, ENTRIES_ALLOWED) != 1 and not reduces:
         return REJECT_ENTRIES_BLOCKED
     for_exits_per_mille = 1000 - ENTRY_ROOM_PER_MILLE
-    orders_kept = state.orders.ring.slots.shape[0] * for_exits_per_mille // 1000
-    events_kept = state.events.ring.slots.shape[0] * for_exits_per_mille // 1000
+    # At least what one input may need: entries must not bring the stage to wait for room, since exits would wait with it.
+    orders_kept = max(state.orders.ring.slots.shape[0] * for_exits_per_mille // 1000, ORDERS_NEEDED)
+    events_kept = max(state.events.ring.slots.shape[0] * for_exits_per_mille // 1000, EVENTS_NEEDED)
     if room(state.orders) <= orders_kept or room(state.events) <= events_kept:
+        return REJECT_NO_ROOM
+    # A position that opens must find slots for its stops, those that are being opened now included.
+    slots = state.book.extremes.shape[0]
+    if state.book.counts[FREE_COUNT] <= slots * for_exits_per_mille // 1000:
         return REJECT_NO_ROOM
     return REASON_NONE
 

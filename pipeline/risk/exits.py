@@ -23,7 +23,7 @@ from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import monotonic_ns
 from shm.counters import stage_add
 from shm.jit import njit_inner
-from shm.ring import claim, stage_publish, wake
+from shm.ring import claim, room, stage_publish, wake
 from shm.rows import current, edit
 from shm.transaction import commit
 
@@ -152,7 +152,7 @@ def owe(state, slot):
 
 @njit_inner
 def resend_owed(state):
-    """Send the exits that are owed and due.
+    """Send the exits that are owed and due, as far as the orders ring has room.
 
     Returns:
         How many were sent.
@@ -164,6 +164,8 @@ def resend_owed(state):
         slot = book.owed[index]
         stop = book.table.copies[current(book.table, slot)]
         position = state.positions.copies[current(state.positions, np.int64(stop["position"]))]
+        if room(state.orders) < 1:
+            break
         if state.words[RISK_NOW_NS] >= stop["retry_ns"] and left_to_exit(position) > 0:
             send_exit(state, slot)
             commit(state.transaction)

@@ -7,9 +7,9 @@ only then the stops are looked at. The cursor moves after each tick, so that a r
 import numpy as np
 
 from pipeline.messages import LONG, QUOTE, TICK_OK, TRADE
-from pipeline.risk.entries import take_request
+from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED, take_request
 from pipeline.risk.exits import fire, resend_owed
-from pipeline.risk.fills import STOPS_PER_POSITION_MAX, take_report
+from pipeline.risk.fills import take_report
 from pipeline.risk.state import INBOX_CURSOR, INBOX_PUBLISHED
 from pipeline.risk.stops import OWED_COUNT, quiet, watch
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
@@ -30,8 +30,6 @@ STALLED = RISK_COUNTERS.index("stalled")
 TICK_BATCH = 64
 #: Reports or requests taken in one step.
 REPORT_BATCH = 32
-#: Room that one input may need: an exit for each stop that a tick fires, an event for each stop that ends.
-ORDERS_NEEDED, EVENTS_NEEDED = 8, 2 * STOPS_PER_POSITION_MAX
 
 
 @njit_inline

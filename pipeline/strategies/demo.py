@@ -3,7 +3,8 @@
     python -m pipeline.strategies.demo INSTANCE SLOT INCARNATION
 
 Entries are staggered over the instruments. Each position is held for `hold_seconds` of stream time, then reversed by an order
-of twice its size. After a stop has taken one out, the demo waits a little and enters again, on the other side. What risk
+of twice its size; in a replay it is held until a stop takes it out, since real prices take their time. After a stop the demo
+stays out for `pause_seconds`, and enters again on the other side. What risk
 refuses it asks again later, less often each time. It decides by stream time alone, so it does the same at every speed, and
 looks once a millisecond, so it costs little.
 """
@@ -30,8 +31,8 @@ from shm.heartbeat import Command, State
 
 #: Sleep between two looks, in seconds.
 LOOK_S = 0.001
-#: A hold is divided by these: the pause after a stop, the wait for orders under way, the first wait after a refusal.
-PAUSE_SHARE, WORKING_SHARE, REFUSED_SHARE = 2, 16, 4
+#: A hold is divided by these: the wait for orders under way, the first wait after a refusal.
+WORKING_SHARE, REFUSED_SHARE = 16, 4
 #: The wait after refusals in a row doubles this often at most.
 DOUBLINGS_MAX = 6
 NICE = 10
@@ -47,12 +48,15 @@ class Settings:
     hold_ns: int  #: stream time
     quantity_lots: int
     symbols: tuple[str, ...] = ()  #: empty = all
+    pause_ns: int = 30_000_000_000  #: stream time to stay out after a stop
+    reverses: bool = True  #: False: hold until a stop
 
     @classmethod
-    def of(cls, section: Mapping[str, Any]) -> "Settings":
+    def of(cls, section: Mapping[str, Any], reverses: bool = True) -> "Settings":
         """Return the settings from the section as the instance file has it: plain JSON values, validated at the launch."""
         hold_ns = int(Decimal(str(section["hold_seconds"])) * 1_000_000_000)
-        return cls(hold_ns, int(section["quantity"]), tuple(section["symbols"]))
+        pause_ns = int(Decimal(str(section["pause_seconds"])) * 1_000_000_000)
+        return cls(hold_ns, int(section["quantity"]), tuple(section["symbols"]), pause_ns, reverses)
 
     def indices(self, instruments: Instruments) -> list[int]:
         """Return which instruments to trade; symbols that this feed does not have are left out.
@@ -95,6 +99,7 @@ class Demo:
             How many orders were asked for.
         """
         now_ns = self.client.stream_ns
+        self.client.skip_ticks()
         if now_ns == 0:
             return 0
         if not self.is_started:
@@ -118,14 +123,13 @@ class Demo:
 
     def _hear(self, now_ns: int) -> None:
         """Take in refusals and stops. What is missed here costs nothing but time: the next look sees the position."""
-        hold_ns = self.settings.hold_ns
         for event in self.client.events():
             index = int(event["instrument"])
             if event["kind"] == REQUEST_REFUSED:
                 self._put_off(index, now_ns)
             elif event["kind"] == STOP_TRIGGERED:
                 self.next_side[index] = SELL if event["side"] > 0 else BUY
-                self.due_ns[index] = now_ns + hold_ns // PAUSE_SHARE
+                self.due_ns[index] = now_ns + self.settings.pause_ns
         for report in self.client.reports():
             if report["stop_id"] == 0 and report["kind"] == REJECTED:
                 self._put_off(int(report["instrument"]), now_ns)
@@ -145,6 +149,9 @@ class Demo:
             self.due_ns[index] = now_ns + self.settings.hold_ns // WORKING_SHARE
             return 0
         held = int(row["quantity_lots"])
+        if held and not self.settings.reverses:
+            self.due_ns[index] = now_ns + self.settings.hold_ns
+            return 0
         if held:
             side, lots = (SELL if held > 0 else BUY), abs(held) + self.settings.quantity_lots
         else:
@@ -190,7 +197,8 @@ def live(client: Client, termination: Termination) -> int:
     Returns:
         The exit code.
     """
-    demo = Demo(client, Settings.of(client.about["config"]["strategies"]["demo"]))
+    config = client.about["config"]
+    demo = Demo(client, Settings.of(config["strategies"]["demo"], reverses=config["feed"]["kind"] == "simulator"))
     gc.collect()
     gc.freeze()
     client.announce(State.READY)

@@ -12,9 +12,8 @@ import numpy as np
 from pipeline import topology
 from pipeline.instruments import Instrument, Instruments
 from pipeline.messages import REQUEST, TICK
-from shm import segment
 from shm.jit import ROOT
-from tests.rig import SCRATCH_WORDS, Rig, limits, quotes
+from tests.rig import Rig, quotes
 
 INSTRUMENTS = Instruments(
     [
@@ -29,7 +28,6 @@ SIZES = topology.Sizes(
 AAPL, BTCUSDT = 0, 1
 #: Bid and ask before anything moves, in ticks.
 AAPL_QUOTE, BTCUSDT_QUOTE = (10_000, 10_002), (900_000, 900_010)
-BLOB_BYTES = 8192
 DEADLINE_S = 60.0
 
 
@@ -49,17 +47,8 @@ class Instance(Rig):
     """
 
     def __init__(self, name: str, ticks: np.ndarray | None = None, about: dict | None = None) -> None:
-        self.ticks, self.sizes, self.live = calm() if ticks is None else ticks, SIZES, False
-        self.limits = limits(SIZES.instruments)
-        self.segment = segment.open_owned(name, topology.regions(SIZES, BLOB_BYTES), fresh=True)
-        topology.set_up(self.segment, SIZES, {})
         told = {"sizes": SIZES._asdict(), "instruments": INSTRUMENTS.to_json(), "feed": {}, "config": {}}
-        topology.write_about(self.segment, told | (about or {}))
-        self.segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
-        segment.finish(self.segment)
-        self.scratch = np.zeros(SCRATCH_WORDS, np.int64)
-        for stage in ("ingest", "risk", "execution"):
-            self.open(stage)
+        super().__init__(calm() if ticks is None else ticks, SIZES, name=name, about=told | (about or {}))
 
     @property
     def stream_ns(self) -> int:

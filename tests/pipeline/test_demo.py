@@ -48,7 +48,8 @@ def test_demo_settings_are_those_of_the_configuration():
     """The section as the instance file carries it gives the same numbers as the configuration's own properties."""
     config = load_config()
     section = config_to_json(config)["strategies"]["demo"]
-    expected = Settings(config.strategies.demo.hold_ns, config.strategies.demo.quantity_lots, config.strategies.demo.symbols)
+    demo = config.strategies.demo
+    expected = Settings(demo.hold_ns, demo.quantity_lots, demo.symbols, demo.pause_ns)
     assert expected == Settings.of(section)
     assert isinstance(section["hold_seconds"], str | int | Decimal)
 
@@ -92,15 +93,26 @@ def test_demo_holds_then_reverses_with_twice_the_size(instance_name):
 
 @pytest.mark.jitless
 def test_demo_stopped_out_waits_and_enters_on_the_other_side(instance_name):
-    """After a stop has flattened a long position the demo pauses half a hold, then goes short."""
+    """After a stop has flattened a long position the demo stays out for its pause, then goes short."""
     with running(instance_name) as instance, Client(instance_name, 0) as client:
-        demo = Demo(client, Settings(HOLD_NS, 100, ("AAPL",)))
+        demo = Demo(client, Settings(HOLD_NS, 100, ("AAPL",), pause_ns=HOLD_NS // 2))
         act(instance, demo)
         assert 0 == act(instance, demo, ticks=quotes([(AAPL, 9_700, 9_702)] * 3))
         assert [0, 0] == held(client)
         assert 0 == act(instance, demo, HOLD_NS // 4, quotes([(AAPL, 9_700, 9_702)]))
         assert 1 == act(instance, demo, HOLD_NS // 2, quotes([(AAPL, 9_700, 9_702)]))
         assert [-100, 0] == held(client)
+
+
+@pytest.mark.jitless
+def test_demo_in_a_replay_holds_until_a_stop(instance_name):
+    """Where it does not reverse, a position stays as it is for many holds, and nothing is asked for."""
+    with running(instance_name) as instance, Client(instance_name, 0) as client:
+        demo = Demo(client, Settings(HOLD_NS, 100, ("AAPL",), reverses=False))
+        act(instance, demo)
+        assert [100, 0] == held(client)
+        assert 0 == sum(act(instance, demo, HOLD_NS) for _ in range(20))
+        assert [100, 0] == held(client)
 
 
 @pytest.mark.jitless
@@ -142,7 +154,7 @@ def test_demo_untaken_request_is_not_asked_for_twice(instance_name):
     with running(instance_name) as instance, Client(instance_name, 0) as client:
         demo = Demo(client, SETTINGS)
         assert 1 == demo.act()
-        instance.segment.array("risk.state")[topology.RISK_NOW_NS] += 10 * HOLD_NS
+        instance.segment.array("risk.state")[topology.RISK_NOW_NS] += 4 * HOLD_NS
         assert 0 == demo.act()
         instance.settle()
         assert [100, 0] == held(client)

@@ -1,0 +1,180 @@
+"""Seeded mistakes: each, made in a copy of the project, must break a promise.
+
+What no test can tell from right code is not protected. A mistake counts as caught only where a promise fails, and those of the
+protocol only where it fails because of a kill: a copy that does not run, or goes wrong by itself, proves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from shm.jit import JIT_ENABLED
+from tests.kernel_cache import ROOT
+
+pytestmark = [
+    pytest.mark.jitless,
+    pytest.mark.skipif(JIT_ENABLED, reason="compiled kernels cannot be stopped between two stores"),
+]
+
+STORY = "from tests.pipeline.test_crash_points import begin, explore_all; explore_all(*begin('long'), {!r})"
+SEEDS = "from tests.simulation import play; [play(seed) for seed in {}]"
+
+
+class Mistake(NamedTuple):
+    """What is replaced by what in which file, and the stage whose death shows it; a number is a seed of the simulation."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    shown_by: str | int
+
+
+PUBLISH_TICKS = "state.ticks.ring.words[0] = state.ticks.local[0]"
+ADVANCE_REPORTS = "    stage_advance(transaction, state.reports, seq + 1)\n"
+ADVANCE_ORDERS = "    stage_advance(transaction, state.orders, seq + 1)\n"
+COMMIT_INTENT = """    commit(transaction)
+    remember(state.by_id, order["order_id"], row)
+    now_ns = monotonic_ns()
+    record(state.risk_to_execution, now_ns - order["sent_ns"])
+    if order["flags"] & EXIT:
+        record(state.tick_to_order, now_ns - order["tick_recv_ns"])
+    else:
+        record(state.request_to_order, now_ns - order["tick_recv_ns"])
+    send(state, row)
+"""
+SEND_FIRST = """    submit(state.venue, intent)
+    commit(transaction)
+    remember(state.by_id, order["order_id"], row)
+    settle(state, row, WORKING, REASON_NONE)
+"""
+MISTAKES = (
+    # Cursor before effect.
+    Mistake("tick consumed before its stops are watched", "pipeline/risk/step.py",
+            '        event_ns = tick["event_ns"]\n',
+            '        event_ns = tick["event_ns"]\n        advance(reader, seq + 1)\n', "risk"),
+    Mistake("input consumed before its transaction", "shm/ring.py",
+            "    stage(transaction, reader.ring.base + CURSOR + STRIDE * reader.index, cursor)",
+            "    reader.ring.words[CURSOR + STRIDE * reader.index] = cursor", "risk"),
+    Mistake("order consumed in a transaction of its own", "pipeline/execution/orders.py",
+            ADVANCE_ORDERS, ADVANCE_ORDERS + "    commit(transaction)\n", "execution"),
+    Mistake("report consumed in a transaction of its own", "pipeline/risk/fills.py",
+            ADVANCE_REPORTS, ADVANCE_REPORTS + "    commit(transaction)\n", "risk"),
+    Mistake("request consumed in a transaction of its own", "pipeline/risk/entries.py",
+            "    stage_advance(transaction, reader, seq + 1)\n",
+            "    stage_advance(transaction, reader, seq + 1)\n    commit(transaction)\n", "risk"),
+    Mistake("fill counted as reported before its report", "pipeline/execution/orders.py",
+            "    stage(transaction, state.words_base + FILLS_REPORTED, number + 1)\n",
+            "    state.words[FILLS_REPORTED] = number + 1\n", "execution"),
+    # Effect without its cursor: counted twice.
+    Mistake("report applied without its cursor", "pipeline/risk/fills.py",
+            ADVANCE_REPORTS, "    state.reports.local[0] = seq + 1\n", "risk"),
+    Mistake("order taken without its cursor", "pipeline/execution/orders.py",
+            ADVANCE_ORDERS, "    state.orders.local[0] = seq + 1\n", "execution"),
+    Mistake("feed's position outside of the transaction", "pipeline/ingest/step.py",
+            "    stage(transaction, state.words_base + FEED_POSITION, position)\n",
+            "    state.words[FEED_POSITION] = position\n", "ingest"),
+    # Publish before write.
+    Mistake("ticks published before they are written", "pipeline/ingest/step.py", "    seq = claim(state.ticks, end - first)\n",
+            f"    seq = claim(state.ticks, end - first)\n    {PUBLISH_TICKS}\n", "ingest"),
+    Mistake("ticks published before they are counted", "pipeline/ingest/step.py",
+            "    stage_publish(transaction, state.ticks)\n    commit(transaction)\n    state.local",
+            f"    {PUBLISH_TICKS}\n    commit(transaction)\n    state.local", "ingest"),
+    Mistake("report published before it is written", "pipeline/execution/orders.py",
+            "    report = reports.slots[slot]\n",
+            "    report = reports.slots[slot]\n    reports.words[0] = state.reports.local[0]\n", "execution"),
+    Mistake("exit published before its stop says TRIGGERED", "pipeline/risk/exits.py",
+            "    stage_publish(transaction, state.orders)\n", "    state.orders.ring.words[0] = state.orders.local[0]\n",
+            "risk"),
+    Mistake("stop says TRIGGERED before its exit is in the ring", "pipeline/risk/exits.py",
+            "    sent_lots = send_exit(state, slot)\n", "    commit(transaction)\n    sent_lots = send_exit(state, slot)\n",
+            "risk"),
+    Mistake("position open before its stops are armed", "pipeline/risk/fills.py",
+            "    if change == OPENED or", "    commit(transaction)\n    if change == OPENED or", "risk"),
+    # Send before intent, and what a restart makes of it.
+    Mistake("order sent before the intent is written", "pipeline/execution/orders.py", COMMIT_INTENT, SEND_FIRST, "execution"),
+    Mistake("restart always sends again", "pipeline/execution/orders.py",
+            'if knows(state.venue, order["order_id"]):', "if False:", "execution"),
+    Mistake("restart never asks the venue", "pipeline/execution/orders.py",
+            'if knows(state.venue, order["order_id"]):', "if True:", "execution"),
+    Mistake("restart forgets what was being sent", "pipeline/execution/orders.py",
+            '        if order["state"] == SUBMITTING:', "        if False:", "execution"),
+    # The log.
+    Mistake("nothing is redone on opening", "shm/transaction.py", "    redo(transaction)\n    return", "    return", "risk"),
+    Mistake("words changed one by one, without a log", "shm/transaction.py",
+            "        store_release(transaction.log, COUNT, count)\n", "", "risk"),
+    Mistake("log declared valid after it is applied", "shm/transaction.py",
+            "        store_release(transaction.log, COUNT, count)\n        apply(transaction, count)\n",
+            "        apply(transaction, count)\n        store_release(transaction.log, COUNT, count)\n", "risk"),
+    # State that a restart must find again.
+    Mistake("trailing stop's best price forgotten by a restart", "pipeline/risk/stops.py",
+            "            book.levels[slot] = level_at(stop, book.extremes[slot])\n            if stop[\"owed\"]",
+            "            book.levels[slot] = level_at(stop, 0)\n            book.extremes[slot] = 0\n"
+            "            if stop[\"owed\"]",
+            "risk"),
+    Mistake("exit owed forgotten by a restart", "pipeline/risk/stops.py",
+            '            if stop["owed"]:\n', "            if False:\n", 12),
+    # What no kill shows, but a market or a full venue.
+    Mistake("conflation drops the lowest bid", "pipeline/ingest/conflate.py",
+            '            lowest(chunk, best, BID_LOW, "a", k)\n', "", 9),
+    Mistake("rejected exit sent again at once", "pipeline/risk/exits.py",
+            '    stop["retry_ns"] = state.words[RISK_NOW_NS] + wait_ns\n', "", 8),
+    Mistake("rejected exit never sent again", "pipeline/risk/fills.py",
+            "    if slot != NO_SLOT:\n        add_owed", "    if False:\n        add_owed", 12),
+    Mistake("exit takes more than is left", "pipeline/risk/positions.py",
+            'return max(quantity - position["working_sell_lots"], 0)', "return quantity", 4),
+)  # fmt: skip
+
+
+def run_copy(folder: Path, code: str) -> tuple[int, str]:
+    """Run a line of Python in a copy of the project with the JIT off.
+
+    Returns:
+        Its exit status, and what it wrote.
+    """
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of all that the simulation needs."""
+    for name in ("shm", "pipeline", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name.replace(" ", "-"))
+def test_mistake_in_a_copy_is_caught_by_a_promise(copy: Path, mistake: Mistake) -> None:
+    """A copy with one mistake breaks a promise, and tells after which kill or at which seed."""
+    path = copy / mistake.file
+    text = path.read_text()
+    assert 1 == text.count(mistake.old), "the mistake's place has changed"
+    path.write_text(text.replace(mistake.old, mistake.new))
+    if isinstance(mistake.shown_by, int):
+        status, output = run_copy(copy, SEEDS.format([mistake.shown_by]))
+        wanted = f"AssertionError: seed {mistake.shown_by} "
+    else:
+        status, output = run_copy(copy, STORY.format([mistake.shown_by]))
+        wanted = f"AssertionError: {mistake.shown_by} killed at "
+    assert 1 == status, "no promise was broken"
+    assert wanted in output, f"it failed, but not by a promise:\n{output[-2000:]}"
+
+
+def test_copy_without_mistake_keeps_every_promise(copy: Path) -> None:
+    """The copy as it is passes what catches the mistakes."""
+    status, output = run_copy(copy, STORY.format(["ingest", "risk", "execution"]))
+    assert 0 == status, output[-2000:]
+    seeds = sorted({mistake.shown_by for mistake in MISTAKES if isinstance(mistake.shown_by, int)})
+    status, output = run_copy(copy, SEEDS.format(seeds))
+    assert 0 == status, output[-2000:]
