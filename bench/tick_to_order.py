@@ -28,6 +28,7 @@ OVERRIDES = {
     "risk.stops.trailing_stop_percent": 0.0001,
     "execution.paper.latency_us": 0,
     "strategies.demo.hold_seconds": 0.1,
+    "strategies.demo.pause_seconds": 0.05,
     "strategies.demo.quantity": "1",
 }
 
