@@ -106,7 +106,7 @@ def test_derived_values_are_exact_integers(shipped):
     """Percent become parts per million and durations nanoseconds, without a float in between."""
     stops, simulator = shipped.risk.stops, shipped.feed.simulator
 
-    assert (20_000, 10_000, 1_000, 200_000) == (
+    assert (20_000, 2_000, 1_000, 200_000) == (
         stops.default_stop_ppm, stops.trailing_stop_ppm, stops.min_stop_ppm, stops.max_stop_ppm,
     )  # fmt: skip
     assert (250_000_000, 5_000_000_000) == (stops.exit_retry_ns, stops.exit_retry_ns_max)

@@ -24,7 +24,7 @@ SETTINGS = Settings(HOLD_NS, 100)
 DEMO = "pipeline.strategies.demo"
 SECTION = {"hold_seconds": "0.5", "quantity": "10", "symbols": []}
 ABOUT = {
-    "config": {"strategies": {"demo": SECTION}},
+    "config": {"strategies": {"demo": SECTION}, "feed": {"kind": "simulator"}},
     "strategies": {"strategy0": DEMO},
     "placement": {"strategy0": {"core": -1, "wait": 3}},
 }
