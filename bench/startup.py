@@ -3,8 +3,8 @@
     topology   everything that `tools/run.py` starts with the settings of config.toml, the standby included
 
 The kernels are compiled by a first start, which is timed too where that was still to do. Memory is proportional: a page that
-several processes map counts in part for each (`pss`); `rss` counts it whole. It is looked at when all processes are up, and again
-after a while of trading; a leak in any process shows as growth in between.
+several processes map counts in part for each (`pss`); `rss` counts it whole. It is looked at when all processes are up, and
+again after a while of trading; a leak in any process shows as growth in between.
 """
 
 import os

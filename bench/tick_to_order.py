@@ -3,8 +3,8 @@
     topology   ingest ==ticks==> risk ==orders==> execution, with sidecar, demo strategy, supervisor and standby,
                seated and waiting as `tools/run.py` does it on this machine
 
-The feed is the simulator at a fixed rate. Stops are as tight as the settings allow, the paper venue answers at once and the demo
-goes in again soon, so that exits are frequent. The times come from the instance's own histograms: `ingest_to_risk` and
+The feed is the simulator at a fixed rate. Stops are as tight as the settings allow, the paper venue answers at once and the
+demo goes in again soon, so that exits are frequent. The times come from the instance's own histograms: `ingest_to_risk` and
 `tick_to_order` count from the moment at which the tick was due, so an ingest that comes late is part of them.
 The first second after the demo's start is left out.
 """
@@ -28,6 +28,7 @@ OVERRIDES = {
     "risk.stops.trailing_stop_percent": 0.0001,
     "execution.paper.latency_us": 0,
     "strategies.demo.hold_seconds": 0.1,
+    "strategies.demo.pause_seconds": 0.05,
     "strategies.demo.quantity": "1",
 }
 

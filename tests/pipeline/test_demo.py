@@ -22,9 +22,9 @@ from tests.rig import quotes
 HOLD_NS = 1_000_000_000
 SETTINGS = Settings(HOLD_NS, 100)
 DEMO = "pipeline.strategies.demo"
-SECTION = {"hold_seconds": "0.5", "pause_seconds": "30", "quantity": "10", "symbols": []}
+SECTION = {"hold_seconds": "0.5", "pause_seconds": "0.5", "quantity": "10", "symbols": []}
 ABOUT = {
-    "config": {"feed": {"kind": "simulator"}, "strategies": {"demo": SECTION}},
+    "config": {"strategies": {"demo": SECTION}, "feed": {"kind": "simulator"}},
     "strategies": {"strategy0": DEMO},
     "placement": {"strategy0": {"core": -1, "wait": 3}},
 }

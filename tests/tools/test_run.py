@@ -62,6 +62,13 @@ class Run:
         )
         self.lines: list[str] = []
 
+    def close(self) -> None:
+        """End it at once, and let go of its output."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
     def wait_for(self, text: str) -> str:
         """Read on until a line holds the text."""
         assert self.process.stdout is not None
@@ -97,7 +104,7 @@ def started(folder: Path, instance_name: str, config: Path) -> Iterator[Run]:
         run.wait_for("ready after")
         yield run
     finally:
-        run.process.kill()
+        run.close()
         run.process.wait()
         assert run.process.stdout is not None
         run.process.stdout.close()
@@ -180,13 +187,14 @@ def test_run_supervisor_killed_takes_all_with_it_and_is_taken_over(started: Run,
     started.process.wait()
     _, alive = psutil.wait_procs(processes, timeout=30)
     assert [] == alive
+    started.close()
     again = Run(folder, started.instance, config, "--scenario", "flash-crash", "--rate", "2000")
     try:
         again.wait_for("taken over")
         again.wait_for("ready after")
         assert 0 == again.end(), "\n".join(again.lines)
     finally:
-        again.process.kill()
+        again.close()
     assert again.summary()["fills"] >= 6
     assert again.summary()["taken_over"] is True
     assert 0 < again.summary()["ticks_before"] < again.summary()["ticks"]["received"]
@@ -211,7 +219,7 @@ def test_run_worker_that_dies_too_often_halts_entries_and_ends_with_code_one(
         assert 1 == run.end()
         assert run.summary()["halted"] is True
     finally:
-        run.process.kill()
+        run.close()
         run.process.wait()
 
 
