@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parse(arguments)
     settings = Settings(small=options.small)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     machine = describe_machine()
     show_machine(console, machine)
     results: list[Result] = []
