@@ -63,7 +63,7 @@ class WorkerSection(Section, frozen=True, kw_only=True):
 
     core: Annotated[int, Number("-1", "4095")] = CORE_AUTO
     wait: WaitName = "auto"
-    park_after_us: Annotated[int, Number("1", "1000000", "microseconds")] = 1
+    park_after_us: Annotated[int, Number("1", "1000000", "microseconds")] = 5000
 
     @property
     def park_after_ns(self) -> int:

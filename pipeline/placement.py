@@ -2,14 +2,14 @@
 
     cores at hand   seats in the pool, in order of the pool
     1               all share it
-    2               others | ingest, risk and execution
-    3               others | ingest and execution | risk
+    2               ingest and others | risk and execution
+    3               others | ingest | risk and execution
     4               others | ingest | risk | execution
     5 or more       nobody (left to the system) | ingest | risk | execution | others
 
-"Others" are the sidecar and the strategies: they may wait, the path from tick to order may not. Where cores are few, the path
-shares one core with itself rather than two with the others: those among it give the core up after microseconds, by yielding or
-parking, and a tick changes hands without a wake-up across cores, while the others hold theirs for whole slices of milliseconds.
+"Others" are the sidecar and the strategies: they may wait, the path from tick to order may not. Where cores are few, risk and
+execution share one with each other and with nobody else: both yield while data flows, so that a tick from ingest's core is seen
+and its order handed on without a wake-up, while the others may hold their core for whole slices of milliseconds.
 """
 
 import os
@@ -27,7 +27,7 @@ ANY_CORE = -1
 HOT_WORKERS = ("ingest", "risk", "execution")
 
 #: Place in the pool of (ingest, risk, execution, others), by the number of cores in it; the last row holds for more too.
-SEATS = {1: (0, 0, 0, 0), 2: (1, 1, 1, 0), 3: (1, 2, 1, 0), 4: (1, 2, 3, 0), 5: (1, 2, 3, 4)}
+SEATS = {1: (0, 0, 0, 0), 2: (0, 1, 1, 0), 3: (1, 2, 2, 0), 4: (1, 2, 3, 0), 5: (1, 2, 3, 4)}
 
 
 class Seat(NamedTuple):
