@@ -114,7 +114,7 @@ def test_derived_values_are_exact_integers(shipped):
     assert (500_000, 4_000_000_000, 100) == (
         shipped.execution.paper.latency_ns, shipped.strategies.demo.hold_ns, shipped.strategies.demo.quantity_lots,
     )  # fmt: skip
-    assert (1_000, 3_000_000_000) == (shipped.workers.risk.park_after_ns, shipped.workers.hang_after_ns)
+    assert (5_000_000, 3_000_000_000) == (shipped.workers.risk.park_after_ns, shipped.workers.hang_after_ns)
     assert (60_000_000_000, 5_000_000_000) == (shipped.supervisor.restart_window_ns, shipped.supervisor.drain_ns)
     assert 250_000_000 == shipped.sidecar.flush_ns
 
