@@ -13,7 +13,6 @@ import gc
 import json
 import os
 import select
-import signal
 import sys
 import time
 
@@ -22,7 +21,7 @@ import numpy as np
 from pipeline.child import die_with_supervisor
 from pipeline.config import config_from_json
 from pipeline.errors import UserError
-from pipeline.placement import HOT_WORKERS
+from pipeline.seat import Termination, take_seat
 from pipeline.stage import Stage, stage_class
 from pipeline.topology import read_about
 from pipeline.warm import warm_stages
@@ -37,34 +36,9 @@ from shm.wait import make_waiter
 TURN_NS = 10_000_000
 #: How often a worker that is ready looks whether it may run, in seconds.
 LOOK_S = 0.001
-#: What is off the hot path yields to it where they share a core.
-NICE_OTHERS = 10
 
 #: How a worker ends.
 EXIT_OK, EXIT_BROKEN, EXIT_USER_ERROR, EXIT_FENCED = range(4)
-
-
-class Termination:
-    """SIGTERM counts as the command STOP; SIGINT is the supervisor's to handle."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self._ask)
-
-    def _ask(self, _number: int, _frame: object) -> None:
-        self.asked = True
-
-
-def take_seat(name: str, core: int) -> None:
-    """Pin this process to its core; say so and go on where that is not permitted."""
-    if core >= 0:
-        try:
-            os.sched_setaffinity(0, {core})
-        except OSError as error:
-            print(f"{name} is not pinned to core {core}: {error.strerror}", file=sys.stderr, flush=True)
-    if name not in HOT_WORKERS:
-        os.nice(NICE_OTHERS)
 
 
 def live(name: str, segment: Segment, incarnation: int, termination: Termination) -> int:

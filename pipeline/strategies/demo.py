@@ -12,8 +12,6 @@ little and is many ticks of a fast feed: at which tick it acts differs from run 
 """
 
 import gc
-import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -28,6 +26,7 @@ from pipeline.client import Client, Fenced, RequestsFull
 from pipeline.errors import UserError
 from pipeline.instruments import Instruments
 from pipeline.messages import BUY, FILLED, QUANTITY_LOTS_LIMIT, REJECTED, REQUEST_REFUSED, SELL, STOP_TRIGGERED
+from pipeline.seat import Termination, take_seat
 from shm.errors import SharedMemoryError
 from shm.heartbeat import Command, State
 
@@ -37,7 +36,6 @@ LOOK_S = 0.001
 WORKING_SHARE, REFUSED_SHARE = 16, 4
 #: The wait after refusals in a row doubles this often at most.
 DOUBLINGS_MAX = 6
-NICE = 10
 
 #: How the process ends; as pipeline.worker's.
 EXIT_OK, EXIT_USER_ERROR, EXIT_FENCED = 0, 2, 3
@@ -168,28 +166,6 @@ class Demo:
         self.next_side[index] = -side
         self.due_ns[index] = now_ns + self.settings.hold_ns
         return 1
-
-
-class Termination:
-    """SIGTERM counts as the command STOP; SIGINT is the supervisor's to handle."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self._ask)
-
-    def _ask(self, _number: int, _frame: object) -> None:
-        self.asked = True
-
-
-def take_seat(name: str, core: int) -> None:
-    """Pin this process to its core, and let the path from tick to order go first there."""
-    if core >= 0:
-        try:
-            os.sched_setaffinity(0, {core})
-        except OSError as error:
-            print(f"{name} is not pinned to core {core}: {error.strerror}", file=sys.stderr, flush=True)
-    os.nice(NICE)
 
 
 def live(client: Client, termination: Termination) -> int:

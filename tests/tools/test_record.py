@@ -128,7 +128,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "coarse_tick_size": (["import", "binance", "--tick-size", "0.5", "f.gz", "OUT"], "line 1): give a finer --tick-size"),
     "unknown_format": (["import", "csv", "OUT"], "csv"),
     "info_missing": (["info", "OUT"], "no such recording (OUT)"),
-    "info_other_folder": (["info", "."], "ticks.npy is missing"),
+    "info_other_folder": (["info", "."], "not a recording"),
 }
 
 
