@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import random
 from collections import Counter
 from decimal import Decimal
@@ -18,18 +17,8 @@ from pipeline.ingest import binance
 from pipeline.instruments import Instrument, Instruments
 from pipeline.messages import NON_FINITE, QUOTE, TICK, TRADE
 
-ROOT = Path(__file__).resolve().parents[2]
 BOOK = {"e": "bookTicker", "u": 5, "s": "BTCUSDT", "b": "61800.20", "B": "2.507", "a": "61800.30", "A": "2.510", "E": 1000}
 DEAL = {"e": "trade", "E": 1001, "T": 1001, "s": "BTCUSDT", "t": 7, "p": "61800.30", "q": "0.006", "X": "MARKET", "m": True}
-
-
-@pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """Return the folder of the real recordings."""
-    folder = Path(os.environ.get("STOPLINE_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real recordings at {folder}: set STOPLINE_DATA to their folder")
-    return folder
 
 
 def line(frame: object, recv_ns: int = 77, wrapped: bool = True) -> str:

@@ -1,6 +1,5 @@
 """LEAN days: the kernels against a slow decoder that follows the file's description row by row."""
 
-import os
 import random
 import re
 import zipfile
@@ -17,22 +16,12 @@ from pipeline.ingest import lean
 from pipeline.messages import QUOTE, TICK, TRADE
 from shm.jit import JIT_ENABLED
 
-ROOT = Path(__file__).resolve().parents[2]
 DAY = date(2013, 10, 9)
 #: Without the JIT the kernels are plain Python and some hundred times slower.
 SLICE_ROWS = 50_000 if JIT_ENABLED else 1_000
 
 Q1 = "34200000,475000,200,0,0,P,1,0"
 Q2 = "34200000,0,0,484800,3000,P,1,0"
-
-
-@pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """Return the folder of the real recordings."""
-    folder = Path(os.environ.get("STOPLINE_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real recordings at {folder}: set STOPLINE_DATA to their folder")
-    return folder
 
 
 def slow_ns(day: date, ms: int) -> int:

@@ -28,15 +28,6 @@ FRAMES = [
 LEAN = ["import", "lean", "--symbol", "AIG", "--date", "2013-10-09"]
 
 
-@pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """Return the folder of the real recordings."""
-    folder = Path(os.environ.get("STOPLINE_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real recordings at {folder}: set STOPLINE_DATA to their folder")
-    return folder
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """Return a folder with small q.zip, t.zip and f.gz."""
