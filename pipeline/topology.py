@@ -81,11 +81,11 @@ def capacity_of(name: str, sizes: Sizes) -> int:
 INGEST_COUNTERS = ("received", *TICK_REASONS, "conflated", "timers", "ring_full", "feed_ended")
 RISK_COUNTERS = (
     "ticks", "requests", "reports", "entries_submitted", "exits_submitted", "refused", "fills", "stops_armed",
-    "stops_triggered", "stops_ended", "static_triggered", "trailing_triggered", "no_stop_slot", "stalled", "redone",
+    "stops_triggered", "stops_ended", "static_triggered", "trailing_triggered", "no_stop_slot", "stalled",
     "stops_static_armed", "stops_trailing_armed", "exits_owed", "bad_reports",
 )  # fmt: skip
 EXECUTION_COUNTERS = (
-    "orders", "accepted", "filled", "rejected", "fills", "duplicates", "resent", "adopted", "stalled", "redone",
+    "orders", "accepted", "filled", "rejected", "fills", "duplicates", "resent", "adopted", "stalled",
     "venue_orders", "venue_fills", "venue_duplicates", "venue_rejected",
 )  # fmt: skip
 SIDECAR_COUNTERS = (
