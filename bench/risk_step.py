@@ -102,7 +102,10 @@ class Guarded:
         for instrument in every.tolist():
             seq = int(ring.claim(pen, 1))
             side = BUY if self.sides[instrument] == LONG else SELL
-            pen.ring.slots[seq & (self.sizes.requests - 1)] = (seq + 1, 0, instrument, 0, SUBMIT, MARKET, side, 1, 0, (0, 0))
+            request = np.zeros(1, REQUEST)
+            request["request_id"], request["instrument"], request["kind"] = seq + 1, instrument, SUBMIT
+            request["order_type"], request["side"], request["quantity_lots"] = MARKET, side, 1
+            pen.ring.slots[seq & (self.sizes.requests - 1)] = request[0]
             ring.publish(pen)
             self.settle()
         # Fills come with the next tick, and stops arm with the first quote after their fill.

@@ -34,7 +34,7 @@ def ring_bytes(config: Config) -> int:
     rings = config.rings
     return (
         rings.ticks * TICK.itemsize
-        + rings.requests * REQUEST.itemsize * config.strategies.slots
+        + rings.requests * REQUEST.itemsize * (config.strategies.slots + 1)
         + rings.orders * ORDER.itemsize
         + rings.reports * REPORT.itemsize
         + rings.events * EVENT.itemsize
@@ -73,9 +73,9 @@ def _stops(config: Config) -> Iterator[Fault]:
     if low > high:
         yield _above("risk.stops.min_stop_percent", low, "max_stop_percent", high)
     else:
-        for key in ("default_stop_percent", "trailing_stop_percent"):
+        for key in ("default_stop_percent", "trailing_stop_percent", "take_profit_percent"):
             percent = getattr(stops, key)
-            if not low <= percent <= high:
+            if not low <= percent <= high and not (key == "take_profit_percent" and percent == 0):
                 remedy = f"set it from {low} (min_stop_percent) to {high} (max_stop_percent)"
                 yield f"risk.stops.{key} = {percent} is out of its bounds", remedy
     if stops.exit_retry_ms > stops.exit_retry_ms_max:

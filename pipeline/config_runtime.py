@@ -55,6 +55,7 @@ class TablesSection(Section, frozen=True, kw_only=True):
     """[tables], in rows"""
 
     stops: Rows = 16384
+    atr_series: Rows = 1024
     venue_orders: Rows = 65536
 
 

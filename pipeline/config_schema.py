@@ -24,6 +24,7 @@ from pipeline.config_values import (
     Lots,
     Milliseconds,
     Percent,
+    PercentOrNone,
     Price,
     ScenarioName,
     Speed,
@@ -96,15 +97,45 @@ class InstrumentSection(Section, frozen=True, kw_only=True):
     venue: str = ""
 
 
+class HygieneSection(Section, frozen=True, kw_only=True):
+    """[hygiene]"""
+
+    max_jump_percent: Percent = Decimal("5.0")
+    stale_after_ms: Annotated[int, Number("1", "86400000", "milliseconds")] = 10_000
+    on_stale: Literal["hold", "flatten"] = "hold"
+
+    @property
+    def max_jump_ppm(self) -> int:
+        """Farthest that a price may be from the last valid one without being confirmed, in parts per million."""
+        return parts_per_million(self.max_jump_percent)
+
+    @property
+    def stale_after_ns(self) -> int:
+        """Stream time without a valid tick after which an instrument is stale, in nanoseconds."""
+        return self.stale_after_ms * 1_000_000
+
+
 class StopsSection(Section, frozen=True, kw_only=True):
     """[risk.stops]"""
 
     enforce_stops: bool = True
+    watch: Literal["bid_ask", "last", "mid"] = "bid_ask"
     default_stop_percent: Percent = Decimal("2.0")
     trailing_stop_enabled: bool = True
     trailing_stop_percent: Percent = Decimal("0.2")
+    trailing_activation_percent: PercentOrNone = Decimal("0.0")
+    breakeven_percent: PercentOrNone = Decimal("0.0")
+    take_profit_percent: PercentOrNone = Decimal("0.0")
+    atr_enabled: bool = False
+    atr_period: Annotated[int, Number("1", "1000", "bars")] = 14
+    atr_multiplier: Annotated[Decimal, Number("0.0001", "1000", "times the ATR", places=4)] = Decimal("3.0")
+    atr_bar_seconds: Annotated[int, Number("1", "86400", "seconds")] = 60
+    atr_source: Literal["last", "mid"] = "last"
+    max_holding_hours: Annotated[Decimal, Number("0", "87600", "hours", places=4)] = Decimal("0.0")
     min_stop_percent: Percent = Decimal("0.1")
     max_stop_percent: Percent = Decimal("20.0")
+    exit_limit_ticks: Annotated[int, Number("0", "1000000", "ticks")] = 0
+    escalate_after_ms: Milliseconds = 500
     exit_retry_ms: Milliseconds = 250
     exit_retry_ms_max: Milliseconds = 5000
 
@@ -117,6 +148,16 @@ class StopsSection(Section, frozen=True, kw_only=True):
     def trailing_stop_ppm(self) -> int:
         """Distance of the default trailing stop from the best price, in parts per million."""
         return parts_per_million(self.trailing_stop_percent)
+
+    @property
+    def atr_ppm(self) -> int:
+        """Multiplier of the ATR times 10**6."""
+        return int(self.atr_multiplier * 1_000_000)
+
+    @property
+    def max_holding_ns(self) -> int:
+        """Longest that a position is held, in nanoseconds of stream time; 0 = for ever."""
+        return int(self.max_holding_hours * 3_600_000_000_000)
 
     @property
     def min_stop_ppm(self) -> int:
@@ -224,6 +265,7 @@ class Config(Section, frozen=True, kw_only=True):
     instance: InstanceSection = InstanceSection()
     feed: FeedSection = FeedSection()
     instruments: tuple[InstrumentSection, ...] = ()
+    hygiene: HygieneSection = HygieneSection()
     risk: RiskSection
     execution: ExecutionSection = ExecutionSection()
     strategies: StrategiesSection = StrategiesSection()

@@ -86,6 +86,7 @@ Price = Annotated[
 Currency = Annotated[str, Check('3 to 8 capital letters, such as "USD"', lambda text: re.fullmatch("[A-Z]{3,8}", text))]
 Lots = Annotated[str, Check('a whole number of lots in quotes, such as "100"', _is_lot_count)]
 Percent = Annotated[Decimal, Number("0.0001", "99", "percent", places=4)]
+PercentOrNone = Annotated[Decimal, Number("0", "99", "percent", places=4)]
 Milliseconds = Annotated[int, Number("1", "600000", "milliseconds")]
 RingSlots = Annotated[int, Number("64", "16777216", "slots", power_of_two=True)]
 #: One tick may fire many stops: risk takes it only where the events of all of them find room.

@@ -125,6 +125,7 @@ def plan(config: Config, symbols: Sequence[str] = ()) -> Launch:
         stops=tables.stops,
         working_orders=tables.venue_orders,
         venue_orders=tables.venue_orders,
+        series=len(instruments) + tables.atr_series,
     )
     assert set(strategies) <= set(strategy_names(sizes.strategies)), "the configuration holds slots to one at least"
     return Launch(config, instruments, sizes, seats, strategies, tuple(symbols), tuple(notes))

@@ -23,8 +23,12 @@ PRODUCT_LIMIT = 1 << 62
 # moves time, and nothing else.
 TICK_OK, TICK_NON_FINITE, TICK_NOT_POSITIVE, TICK_OUT_OF_BOUNDS, TICK_CROSSED = 0, 1, 2, 3, 4
 TICK_UNKNOWN_INSTRUMENT, TICK_UNKNOWN_KIND, TICK_BAD_TIME = 5, 6, 7
+# A price that jumped and waits for the next to confirm it; a venue sequence already seen; a trade between a gap in the
+# venue's sequence and the next full quote.
+TICK_QUARANTINED, TICK_OLD_SEQUENCE, TICK_STALE = 8, 9, 10
 TICK_REASONS = (
     "accepted", "non_finite", "not_positive", "out_of_bounds", "crossed", "unknown_instrument", "unknown_kind", "bad_time",
+    "quarantined", "old_sequence", "stale",
 )  # fmt: skip
 
 #: What a decoder writes for a price that is not finite: no real price, and hygiene counts it as such.
@@ -51,8 +55,10 @@ TICK = np.dtype(
 BID, ASK, BID_SIZE, ASK_SIZE = "a", "b", "c", "d"
 PRICE, SIZE, TRADE_ID, CONDITIONS = "a", "b", "c", "d"
 
-# REQUEST kinds: what a strategy may ask.
-SUBMIT = 1
+# REQUEST kinds: what a strategy may ask for itself, and a person at the control socket for any of them.
+SUBMIT, SET_STOP, MOVE_STOP, CANCEL_STOP, CANCEL_ORDER = 1, 2, 3, 4, 5
+# REQUEST flags. FIRE_NOW: a stop that is crossed when it is set fires at once instead of being refused.
+FIRE_NOW = 1
 
 # Order types.
 MARKET, LIMIT = 1, 2
@@ -62,19 +68,34 @@ REQUEST = np.dtype(
         ("request_id", "i8"),  #: the client's own number, grows by one
         ("sent_ns", "i8"),  #: monotonic, when the client sent it
         ("instrument", "u4"),
-        ("strategy", "u2"),  #: the strategy's slot
+        ("strategy", "u2"),  #: the slot whose position or stop it is about; in a strategy's own ring always its own
         ("kind", "u1"),  #: SUBMIT, ...
         ("order_type", "u1"),  #: MARKET, LIMIT
         ("side", "i8"),  #: BUY, SELL
         ("quantity_lots", "i8"),
-        ("price_ticks", "i8"),  #: LIMIT only
+        ("price_ticks", "i8"),  #: LIMIT: of the order; SET_STOP, MOVE_STOP: the stop's price in units of its watch; 0 = none
+        ("stop_id", "i8"),  #: MOVE_STOP, CANCEL_STOP
+        ("offset_ticks", "i8"),  #: stops: trailing distance in units of the watch; 0 = none
+        ("holding_ns", "i8"),  #: time stops: longest holding, from the position's entry
+        ("percent_ppm", "u4"),  #: stops: distance; 0 = none
+        ("activation_ppm", "u4"),  #: profit at which the stop wakes; 0 = awake from the start
+        ("breakeven_ppm", "u4"),  #: profit from which the level is at least the entry price; 0 = never
+        ("atr_ppm", "u4"),  #: multiplier of the ATR times 10**6
+        ("atr_period", "u4"),  #: bars; 0 = the configured one
+        ("bar_seconds", "u4"),  #: 0 = the configured ones
+        ("fraction_ppm", "u4"),  #: share of the position that the stop exits; 0 = all of it
+        ("limit_ticks", "u4"),  #: collar of a limit exit, ticks beyond the price that fired it; 0 = market
+        ("escalate_ms", "u4"),  #: stream time after which a limit exit becomes a market order
+        ("stop_kind", "u1"),  #: STATIC, ...
+        ("watch", "u1"),  #: BID_ASK, LAST, MID
+        ("flags", "u2"),  #: FIRE_NOW
         ("reserved", "i8", (2,)),
     ],
     align=True,
 )
 
-# ORDER kinds.
-NEW = 1
+# ORDER kinds. CANCEL names the order that it takes back by its id; a cancel has no id of its own, and twice is as once.
+NEW, CANCEL = 1, 2
 # ORDER and REPORT flags.
 REDUCE_ONLY, EXIT = 1, 2
 
@@ -91,7 +112,7 @@ ORDER = np.dtype(
         ("request_id", "i8"),  #: the client's request; 0 for an exit
         ("instrument", "u4"),
         ("strategy", "u2"),
-        ("kind", "u1"),  #: NEW
+        ("kind", "u1"),  #: NEW, CANCEL
         ("order_type", "u1"),  #: MARKET, LIMIT
         ("side", "i4"),  #: BUY, SELL
         ("flags", "u4"),  #: REDUCE_ONLY, EXIT
@@ -110,9 +131,13 @@ REPORT_NAMES = ("none", "accepted", "filled", "partially_filled", "rejected", "c
 REASON_NONE, REJECT_UNKNOWN_INSTRUMENT, REJECT_NO_MARKET, REJECT_QUANTITY, REJECT_NOTIONAL = 0, 1, 2, 3, 4
 REJECT_POSITION_LIMIT, REJECT_ENTRIES_BLOCKED, REJECT_EXIT_WORKING, REJECT_ORDER_TYPE = 5, 6, 7, 8
 REJECT_BAD_REQUEST, REJECT_NO_ROOM, REJECT_DUPLICATE, REJECT_NO_LIMIT = 9, 10, 11, 12
+# Of stops, and of what has gone stale.
+REJECT_NO_POSITION, REJECT_NO_STOP, REJECT_STOP_CROSSED, REJECT_STOP_PERCENT = 13, 14, 15, 16
+REJECT_STOP_TERMS, REJECT_STOP_TABLE_FULL, REJECT_LAST_STOP, REJECT_STALE, REJECT_UNKNOWN_ORDER = 17, 18, 19, 20, 21
 REJECT_REASONS = (
     "none", "unknown_instrument", "no_market", "quantity", "notional", "position_limit", "entries_blocked", "exit_working",
-    "order_type", "bad_request", "no_room", "duplicate", "no_limit",
+    "order_type", "bad_request", "no_room", "duplicate", "no_limit", "no_position", "no_stop", "stop_crossed", "stop_percent",
+    "stop_terms", "stop_table_full", "last_stop", "stale", "unknown_order",
 )  # fmt: skip
 
 REPORT = np.dtype(
@@ -141,21 +166,28 @@ REPORT = np.dtype(
 
 # EVENT kinds: what changed state for good.
 STOP_ARMED, STOP_TRIGGERED, STOP_ENDED, STOP_OWED = 1, 2, 3, 4
-REQUEST_REFUSED, STATE_CHANGED = 5, 6
-EVENT_NAMES = ("none", "stop_armed", "stop_triggered", "stop_ended", "stop_owed", "request_refused", "state_changed")
+REQUEST_REFUSED, STATE_CHANGED, STOP_MOVED = 5, 6, 7
+EVENT_NAMES = (
+    "none", "stop_armed", "stop_triggered", "stop_ended", "stop_owed", "request_refused", "state_changed", "stop_moved",
+)  # fmt: skip
 
 # Stop kinds and states.
-STATIC, TRAILING, ATR, CHANDELIER, TIME = 1, 2, 3, 4, 5
-STOP_KIND_NAMES = ("none", "static", "trailing", "atr", "chandelier", "time")
+STATIC, TRAILING, ATR, CHANDELIER, TIME, TAKE_PROFIT = 1, 2, 3, 4, 5, 6
+STOP_KIND_NAMES = ("none", "static", "trailing", "atr", "chandelier", "time", "take_profit")
 FREE, ARMED, TRIGGERED, ENDED = 0, 1, 2, 3
 STOP_STATE_NAMES = ("free", "armed", "triggered", "ended")
 
-# Which price a stop watches.
+# Which price a stop watches. MID counts in half ticks throughout: E, levels, extremes and triggers are bid + ask.
 BID_ASK, LAST, MID = 0, 1, 2
+WATCH_NAMES = ("bid_ask", "last", "mid")
+
+# Why a stop fired: its level, its target, its deadline, a market gone stale, or at once because it was set beyond the price.
+TRIGGER_LEVEL, TRIGGER_TARGET, TRIGGER_DEADLINE, TRIGGER_STALE, TRIGGER_NOW = 1, 2, 3, 4, 5
+TRIGGER_REASONS = ("none", "level", "target", "deadline", "stale", "fire_now")
 
 # Why a stop ended.
-END_POSITION_FLAT, END_EXIT_FILLED, END_REPLACED = 1, 2, 3
-END_REASONS = ("none", "position_flat", "exit_filled", "replaced")
+END_POSITION_FLAT, END_EXIT_FILLED, END_CANCELLED = 1, 2, 3
+END_REASONS = ("none", "position_flat", "exit_filled", "cancelled")
 
 EVENT = np.dtype(
     [
@@ -164,8 +196,8 @@ EVENT = np.dtype(
         ("sent_ns", "i8"),  #: monotonic
         ("stop_id", "i8"),
         ("order_id", "i8"),  #: the exit, where there is one
-        ("price_ticks", "i8"),  #: armed: entry price; triggered: watched price
-        ("level_ticks", "i8"),  #: the stop's level at that moment
+        ("price_ticks", "i8"),  #: armed: entry price; triggered: watched price, 0 = none known; in units of the watch
+        ("level_ticks", "i8"),  #: the stop's level (or target) at that moment, in units of the watch; 0 = none
         ("quantity_lots", "i8"),
         ("tick_seq", "i8"),  #: ticks ring sequence: triggered: of the tick; armed, ended: of the next tick; -1 = none
         ("instrument", "u4"),
@@ -173,14 +205,15 @@ EVENT = np.dtype(
         ("kind", "u1"),  #: STOP_ARMED, ...
         ("stop_kind", "u1"),  #: STATIC, ...
         ("side", "i4"),  #: of the position
-        ("reason", "u4"),  #: END_*, or REJECT_* of a refused request
-        ("request_id", "i8"),
+        ("reason", "u4"),  #: END_*, TRIGGER_*, or REJECT_* of a refused request
+        ("request_id", "i8"),  #: of the request that caused it, 0 = none
         ("generation", "i8"),
-        ("reserved", "i8", (3,)),
+        ("watch", "u1"),  #: BID_ASK, LAST, MID: MID counts in half ticks
+        ("requester", "u1"),  #: whose requests ring `request_id` numbers: a strategy's slot, or the number of slots for control
+        ("reserved", "i8", (2,)),
     ],
     align=True,
 )
 
 assert TICK.itemsize == 64, "a tick is one cache line: two share none, and one load brings it"
-assert REQUEST.itemsize == 64, "a request is one cache line"
-assert ORDER.itemsize == REPORT.itemsize == EVENT.itemsize == 128, "two cache lines, one prefetch pair"
+assert REQUEST.itemsize == ORDER.itemsize == REPORT.itemsize == EVENT.itemsize == 128, "two cache lines, one prefetch pair"

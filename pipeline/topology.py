@@ -3,6 +3,7 @@
 feed --> ingest ==ticks==> risk ==orders==> execution --> venue
                    :        ^ ^                  |
 strategy ==requests+========+ +=====reports======+
+supervisor (control socket) ==requests==^
                    :...lossy...> sidecar <==orders, reports, events
 """
 
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK, TICK_REASONS
+from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, STOP_KIND_NAMES, TICK, TICK_REASONS
 from pipeline.tables import MARK, ORDER_STATE, POSITION, STOP, VENUE_FILL, VENUE_ORDER
 from shm import counters, heartbeat, histogram, ring, rows, transaction
 from shm.layout import Region
@@ -38,6 +39,13 @@ class Sizes(NamedTuple):
     stops: int
     working_orders: int
     venue_orders: int
+    series: int = 64  #: ATR series: the configured one of each instrument first, then those that stops ask for
+    books: int = 0  #: positions of one instrument; 0 = as many as strategies. A backtest keeps one for each stop.
+
+    @property
+    def book_count(self) -> int:
+        """How many positions there may be in one instrument."""
+        return self.books or self.strategies
 
 
 class RingRow(NamedTuple):
@@ -48,6 +56,10 @@ class RingRow(NamedTuple):
     dtype: np.dtype
     readers: tuple[tuple[str, int], ...]  #: (worker, mode); a reader's index is its place here
     when_full: str
+
+
+#: The requests ring of the control socket; the supervisor writes it.
+CONTROL = "control"
 
 
 def strategy_names(count: int) -> tuple[str, ...]:
@@ -64,10 +76,11 @@ def ring_rows(strategies: int) -> tuple[RingRow, ...]:
         RingRow("ticks", "ingest", TICK, (("risk", GATING), ("execution", GATING), ("sidecar", LOSSY), *watching),
                 "a live feed conflates, counted; a recording waits"),
         *(RingRow(f"requests.{name}", name, REQUEST, (("risk", GATING),), "the client's call tells") for name in names),
+        RingRow(f"requests.{CONTROL}", "supervisor", REQUEST, (("risk", GATING),), "the command is refused"),
         RingRow("orders", "risk", ORDER, (("execution", GATING), ("sidecar", GATING)), gate),
         RingRow("reports", "execution", REPORT, (("risk", GATING), ("sidecar", GATING), *watching),
                 "execution takes no new orders"),
-        RingRow("events", "risk", EVENT, (("sidecar", GATING), *watching), gate),
+        RingRow("events", "risk", EVENT, (("sidecar", GATING), *watching, ("supervisor", LOSSY)), gate),
     )  # fmt: skip
 
 
@@ -78,15 +91,15 @@ def capacity_of(name: str, sizes: Sizes) -> int:
 
 
 # Counters by writer. A worker's module names each by its place here.
-INGEST_COUNTERS = ("received", *TICK_REASONS, "conflated", "timers", "ring_full", "feed_ended")
+INGEST_COUNTERS = ("received", *TICK_REASONS, "conflated", "timers", "ring_full", "feed_ended", "gaps")
 RISK_COUNTERS = (
     "ticks", "requests", "reports", "entries_submitted", "exits_submitted", "refused", "fills", "stops_armed",
-    "stops_triggered", "stops_ended", "static_triggered", "trailing_triggered", "no_stop_slot", "stalled",
-    "stops_static_armed", "stops_trailing_armed", "exits_owed", "bad_reports",
+    "stops_triggered", "stops_ended", "no_stop_slot", "stalled", "exits_owed", "bad_reports", "stops_moved", "escalated",
+    *(f"{kind}_triggered" for kind in STOP_KIND_NAMES[1:]), *(f"stops_{kind}_armed" for kind in STOP_KIND_NAMES[1:]),
 )  # fmt: skip
 EXECUTION_COUNTERS = (
     "orders", "accepted", "filled", "rejected", "fills", "duplicates", "resent", "adopted", "stalled",
-    "venue_orders", "venue_fills", "venue_duplicates", "venue_rejected",
+    "venue_orders", "venue_fills", "venue_duplicates", "venue_rejected", "cancels", "cancelled", "venue_cancelled",
 )  # fmt: skip
 SIDECAR_COUNTERS = (
     "ticks_stored",
@@ -101,7 +114,7 @@ SIDECAR_COUNTERS = (
 COUNTERS = {"ingest": INGEST_COUNTERS, "risk": RISK_COUNTERS, "execution": EXECUTION_COUNTERS, "sidecar": SIDECAR_COUNTERS}
 #: Refused requests by reason (messages.REJECT_REASONS), written by risk; rejected orders by reason, written by execution.
 REASON_BANKS = ("refused", "rejected")
-REASON_COUNT = 16
+REASON_COUNT = 64
 
 HISTOGRAMS = ("ingest_to_risk", "risk_to_execution", "tick_to_order", "request_to_order", "execution_to_risk")
 
@@ -131,7 +144,7 @@ def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
     result += [counters.region(bank, REASON_COUNT) for bank in REASON_BANKS]
     result += [histogram.region(name) for name in HISTOGRAMS]
     result += [Region(f"{owner}.state", words, STATE_WORDS) for owner in ("ingest", "risk", "execution", "venue", "supervisor")]
-    result += rows.regions("positions", POSITION, sizes.strategies * sizes.instruments)
+    result += rows.regions("positions", POSITION, sizes.book_count * sizes.instruments)
     result += rows.regions("stops", STOP, sizes.stops)
     result += [Region("marks", MARK, sizes.instruments), Region("extremes", words, sizes.stops)]
     result += rows.regions("order_states", ORDER_STATE, sizes.working_orders)

@@ -77,7 +77,7 @@ def warm_stages(about: dict, names: Sequence[str]) -> Iterator[str]:
 def _scratch(about: dict) -> Iterator[Segment]:
     """Give an instance that nobody else sees: its file has no name once it is open."""
     given = Sizes(**about["sizes"])
-    sizes = Sizes(given.instruments, given.strategies, *[SCRATCH_SIZE] * (len(Sizes._fields) - 2))
+    sizes = Sizes(given.instruments, given.strategies, *[SCRATCH_SIZE] * 8, series=given.instruments + SCRATCH_SIZE)
     segment = open_owned(f"warm-{os.getpid()}", regions(sizes, about["blob_bytes"]), fresh=True)
     segment.unlink()
     try:

@@ -191,7 +191,10 @@ class Rig:
         seq = int(ring.claim(pen, 1))
         assert seq != ring.FULL, "the test asks more than its requests ring holds"
         slot = seq & (self.sizes.requests - 1)
-        pen.ring.slots[slot] = (seq + 1, 0, instrument, strategy, kind, order_type, side, quantity_lots, 0, (0, 0))
+        request = pen.ring.slots[slot : slot + 1]
+        request[:] = np.zeros(1, REQUEST)
+        request["request_id"], request["instrument"], request["strategy"], request["kind"] = seq + 1, instrument, strategy, kind
+        request["order_type"], request["side"], request["quantity_lots"] = order_type, side, quantity_lots
         ring.publish(pen)
 
     def requests_sent(self) -> int:

@@ -167,7 +167,7 @@ def test_unknown_key_like_no_other_lists_what_is_known():
     """Where nothing is near, all keys of the section are told."""
     text = message(f"{MINIMAL}[tables]\nqqqq = 1\n")
 
-    assert "unknown key tables.qqqq = 1 (my.toml): known keys of [tables] are stops, venue_orders" == text
+    assert "unknown key tables.qqqq = 1 (my.toml): known keys of [tables] are stops, atr_series, venue_orders" == text
 
 
 def test_unknown_section_names_the_nearest(shipped):
