@@ -17,7 +17,8 @@ from pipeline.risk.deadlines import push_deadline, remove_deadline
 from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED
 from pipeline.risk.exits import fire, watched_price
 from pipeline.risk.stops import DEADLINE_COUNT, END, FIRED_COUNT, MIDS, NEXT_DEADLINE, group_of
-from pipeline.risk.watching import follow, sweep
+from pipeline.risk.levels import is_awake
+from pipeline.risk.watching import best_of, follow, sweep
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS, STOP_GROUPS
 from shm.counters import add
 from shm.jit import njit_inner, njit_merged
@@ -29,8 +30,6 @@ STALLED = RISK_COUNTERS.index("stalled")
 NEXT_STALE_LOOK = 1
 #: That often within `stale_ns`.
 STALE_LOOKS = 8
-#: Stream time until the next look at deadlines that came while other exits took the whole position.
-LOOK_AGAIN_NS = 1_000_000
 
 
 @njit_merged
@@ -141,14 +140,16 @@ def fire_deadlines(state, seq):
         terms = book.terms[slot]
         went = went and has_room(state)
         price = watched_price(state.marks[int(terms["instrument"])], int(terms["watch"]), int(terms["side"]))
-        if went and fire(state, slot, price, TRIGGER_DEADLINE, seq) == 1:
+        awake = is_awake(terms, best_of(book, slot))
+        if went and awake and fire(state, slot, price, TRIGGER_DEADLINE, seq) == 1:
             sweep(book, int(terms["instrument"]), group_of(terms), 0)
         else:
-            # Exits of other stops take the whole position already, or there is no room. It stays due.
+            # It sleeps, exits of other stops take the whole position already, or there is no room. It stays due.
             push_deadline(book, slot)
             put_back += 1
     if put_back > 0:
-        book.counts[NEXT_DEADLINE] = now_ns + LOOK_AGAIN_NS if went else now_ns
+        # Look again with the next tick: what wakes it, or lets it go, may come with any.
+        book.counts[NEXT_DEADLINE] = now_ns
     if not went:
         add(state.counters, STALLED, 1)
     wake(state.events)

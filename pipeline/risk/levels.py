@@ -5,7 +5,7 @@ and a stop fires when the price is at or below it; floor for LONG and ceil for S
 All of a stop is in units of its watch: ticks, or half ticks where it follows the mid.
 """
 
-from pipeline.messages import ATR, CHANDELIER, MID, STATIC, TAKE_PROFIT, TRAILING
+from pipeline.messages import ATR, CHANDELIER, MID, STATIC, TAKE_PROFIT, TIME, TRAILING
 from shm.jit import njit
 
 PPM = 1_000_000
@@ -92,8 +92,12 @@ def is_awake(terms, extreme):
 
 @njit
 def is_even(terms, extreme):
-    """Tell whether a stop's profit has reached its break-even once: from then on its level is the entry at least."""
-    return terms["breakeven_ppm"] > 0 and extreme >= threshold_of(terms, terms["breakeven_ppm"])
+    """Tell whether a stop's profit has reached its break-even once: from then on its level is the entry at least.
+
+    A stop that no level fires has none to be moved.
+    """
+    kind = int(terms["kind"])
+    return terms["breakeven_ppm"] > 0 and kind != TIME and kind != TAKE_PROFIT and extreme >= threshold_of(terms, terms["breakeven_ppm"])
 
 
 @njit
