@@ -14,6 +14,7 @@ from pipeline.messages import (
     LIMIT,
     LONG,
     MARKET,
+    MID,
     NEW,
     REDUCE_ONLY,
     SELL,
@@ -157,7 +158,7 @@ def send_exit(state, slot):
     order["quantity_lots"] = lots
     order["price_ticks"] = price
     order["order_type"] = LIMIT if price > 0 else MARKET
-    order["reference_ticks"] = stop["trigger_ticks"]
+    order["reference_ticks"] = stop["trigger_ticks"] // 2 if terms["watch"] == MID else stop["trigger_ticks"]
     add_working(position, side, lots, REDUCE_ONLY | EXIT)
     stage_add(transaction, state.counters, EXITS_SUBMITTED, 1)
     return lots

@@ -16,8 +16,8 @@ from pipeline.messages import (
 from pipeline.risk.deadlines import push_deadline, remove_deadline
 from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED
 from pipeline.risk.exits import fire, watched_price
-from pipeline.risk.stops import DEADLINE_COUNT, END, FIRED_COUNT, MIDS, NEXT_DEADLINE, group_of
 from pipeline.risk.levels import is_awake
+from pipeline.risk.stops import DEADLINE_COUNT, END, FIRED_COUNT, MIDS, NEXT_DEADLINE, group_of
 from pipeline.risk.watching import best_of, follow, sweep
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS, STOP_GROUPS
 from shm.counters import add

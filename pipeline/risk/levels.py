@@ -97,7 +97,12 @@ def is_even(terms, extreme):
     A stop that no level fires has none to be moved.
     """
     kind = int(terms["kind"])
-    return terms["breakeven_ppm"] > 0 and kind != TIME and kind != TAKE_PROFIT and extreme >= threshold_of(terms, terms["breakeven_ppm"])
+    return (
+        terms["breakeven_ppm"] > 0
+        and kind != TIME
+        and kind != TAKE_PROFIT
+        and extreme >= threshold_of(terms, terms["breakeven_ppm"])
+    )
 
 
 @njit
