@@ -21,6 +21,7 @@ from functools import partial
 import numpy as np
 
 from bench.harness import Pinned, Ratio, Result, Row, Settings, choose_cores, in_turns, per_turn_ratio
+from bench.prices import Prices
 from bench.steal import Disturbance
 from pipeline import topology
 from pipeline.execution.state import open_execution
@@ -91,7 +92,7 @@ class Guarded:
             for name, dtype in DRAINED
         ]
         self.sides = np.where(np.arange(sizes.instruments) % 2 == 0, LONG, -LONG)
-        self.bids = np.full(sizes.instruments, FIRST_PRICE_TICKS, np.int64)
+        self.prices = Prices(sizes.instruments, FIRST_PRICE_TICKS)
         self.event_ns = FIRST_EVENT_NS
         self.random = np.random.default_rng(SEED)
         self._open_positions()
@@ -99,7 +100,7 @@ class Guarded:
     def _open_positions(self) -> None:
         pen = ring.open_producer(self.segment, ring.open_ring(self.segment, "requests.strategy0", REQUEST))
         every = np.arange(self.sizes.instruments)
-        self.fill(every, self.bids)
+        self.fill(every, self.prices.bids)
         self.settle()
         for instrument in every.tolist():
             seq = int(ring.claim(pen, 1))
@@ -112,7 +113,7 @@ class Guarded:
             self.settle()
         # Fills come with the next tick, and stops arm with the first quote after their fill.
         for _ in range(2):
-            self.fill(every, self.bids)
+            self.fill(every, self.prices.bids)
             self.settle()
 
     def fill(self, instruments: np.ndarray, bids: np.ndarray) -> None:
@@ -131,23 +132,12 @@ class Guarded:
         """Publish `count` quotes of instruments at random, each a step of its walk."""
         instruments = self.random.integers(0, self.sizes.instruments, count)
         steps = self.random.integers(-WALK_TICKS, WALK_TICKS + 1, count)
-        self.fill(instruments, self._walked(instruments, steps))
+        self.fill(instruments, self.prices.move(instruments, steps))
 
     def fill_trend(self, count: int) -> None:
         """Publish `count` quotes of instruments at random, each a gain for its position."""
         instruments = self.random.integers(0, self.sizes.instruments, count)
-        self.fill(instruments, self._walked(instruments, self.sides[instruments]))
-
-    def _walked(self, instruments: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Return the bid after each step, and keep the last of each instrument."""
-        order = np.argsort(instruments, kind="stable")
-        sums = np.cumsum(steps[order])
-        starts = np.flatnonzero(np.diff(instruments[order], prepend=-1))
-        before = np.repeat(np.concatenate(([0], sums[starts[1:] - 1])), np.diff(starts, append=len(order)))
-        bids = np.empty(len(order), np.int64)
-        bids[order] = self.bids[instruments[order]] + sums - before
-        self.bids[instruments] = bids
-        return bids
+        self.fill(instruments, self.prices.move(instruments, self.sides[instruments]))
 
     def settle(self) -> None:
         """Let risk and execution step until nothing moves."""
@@ -210,7 +200,7 @@ def time_python(guarded: Guarded, count: int) -> float:
     quotes = list(zip(last["instrument"].tolist(), last["a"].tolist(), last["b"].tolist(), strict=True))
     stops = {
         instrument: [PlainStop(side, bid, STATIC_PPM, False), PlainStop(side, bid, TRAILING_PPM, True)]
-        for instrument, (side, bid) in enumerate(zip(guarded.sides.tolist(), guarded.bids.tolist(), strict=True))
+        for instrument, (side, bid) in enumerate(zip(guarded.sides.tolist(), guarded.prices.bids.tolist(), strict=True))
     }
     fired = []
     start_ns = time.perf_counter_ns()

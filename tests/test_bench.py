@@ -12,6 +12,12 @@ import pytest
 from bench import __main__ as command
 from bench import peer, ring, steal
 from bench.harness import PACE_SLEEP, PACE_SPIN, PACE_YIELD, Pinned, Ratio, choose_cores, in_turns, per_turn_ratio, wait_until
+from bench.stop_arrays import NumpyManager
+from bench.stop_guard import Guard
+from bench.stop_mix import Case, Stream, draw_mix
+from bench.stop_objects import StopManager
+from bench.stops import as_tuples
+from pipeline.messages import ATR, CHANDELIER, STATIC, TAKE_PROFIT, TRAILING
 
 QUANTILES = {"p50_ns", "p90_ns", "p99_ns", "p99.9_ns", "max_ns", "count"}
 NEEDS_TWO_CORES = pytest.mark.skipif(len(choose_cores(2)) < 2, reason="a ping-pong of spinning processes needs a core for each")
@@ -85,6 +91,43 @@ def test_risk_step_small_fires_nothing_it_should_not_and_has_its_yardsticks(tmp_
     assert 40 == rows["stops"]["armed_before"]
     assert {"walk", "trend", "reading alone", "plain Python", "stops"} == set(rows)
     assert rows["plain Python"]["best_ns"] > 0
+
+
+@pytest.mark.processes
+def test_stops_small_has_every_rival_and_what_a_stop_takes(tmp_path: Path) -> None:
+    """Each case stands on a walk and on a trend beside objects and arrays, and a stop keeps within its bytes."""
+    result = run_small("stops", tmp_path)
+    rows = rows_of(result)
+    assert {f"{case}, {stream}" for case in ("1 × 1", "1 × 20", "5 × 4") for stream in ("walk", "trend")} | {"memory"} == set(
+        rows
+    )
+    for what in rows.keys() - {"memory"}:
+        assert 0 < rows[what]["best_ns"] <= rows[what]["p50_ns"] <= rows[what]["p99_ns"]
+        assert min(rows[what]["python_p50_ns"], rows[what]["numpy_p50_ns"]) > 0
+    assert 0 < rows["memory"]["bytes_per_stop"] <= 256
+    assert "bytes a stop" == result["ratios"][-1]["what"]
+
+
+@pytest.mark.jitless
+@pytest.mark.processes
+@pytest.mark.parametrize("trends", [False, True])
+def test_stop_rivals_on_the_same_ticks_fire_what_the_step_fires(trends: bool) -> None:
+    """Objects and arrays fire the same stops at the same ticks and levels as the real step, bars that close included."""
+    case, rng, ring_ticks = Case(3, 40, 100, 50, nearness=0.01), np.random.default_rng(20_260_105), 1_024
+    terms, stream = draw_mix(case, rng), Stream(case, trends, rng)
+    guard, plain, vectorised = Guard(case, terms, ring_ticks), StopManager(case, terms), NumpyManager(case, terms)
+    fired: dict[str, list[tuple[int, int, int]]] = {"plain": [], "vectorised": []}
+    for first in range(0, 4 * ring_ticks, ring_ticks):
+        ticks = stream.next_ticks(ring_ticks)
+        guard.time_ticks(ticks)
+        for name, hits in (("plain", plain.take(as_tuples(ticks))), ("vectorised", vectorised.take(as_tuples(ticks)))):
+            fired[name] += [(first + place, stop_id, level) for place, stop_id, level in hits]
+    expected = guard.fired()
+    kinds = {int(terms["kind"][stop_id - 1]) for _, stop_id, _ in expected}
+    assert {STATIC, TRAILING, ATR, CHANDELIER, TAKE_PROFIT} == kinds, "each kind has fired"
+    assert expected == sorted(fired["plain"])
+    assert expected == sorted(fired["vectorised"])
+    guard.segment.close()
 
 
 @pytest.mark.processes
