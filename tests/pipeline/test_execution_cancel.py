@@ -68,10 +68,7 @@ class StoryDesk(Desk):
         """Let the next record of the story come in."""
         name, *given = STORY[self.published("orders") + self.published("ticks")]
         self.is_held = name == "seen only"
-        if name == "order" and given[-1] == 0:
-            self.order(*given[:-1], limit=1, price_ticks=0)
-        else:
-            getattr(self, "quote" if name == "seen only" else name)(*given)
+        getattr(self, "quote" if name == "seen only" else name)(*given)
 
     def work(self) -> None:
         """Work off what has come in."""

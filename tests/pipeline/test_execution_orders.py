@@ -250,6 +250,21 @@ def test_cancel_that_comes_after_the_fill_and_before_its_report_loses() -> None:
     assert [VENUE_FILLED] * 3 == list(desk.venue_orders()["state"])
 
 
+def test_cancel_of_a_filled_order_that_the_venue_has_forgotten_loses() -> None:
+    """Where the venue's record has gone to later orders it knows nothing of this one, whose fill is still to be reported."""
+    desk = desk_with_market(reports=8, venue_orders=4)
+    fill_unreported(desk)
+    for order_id in (4, 5, 6, 7):
+        desk.order(order_id, BUY, limit=50)
+    desk.cancel(3)
+    desk.catch_up()
+    before = desk.published("reports")
+    desk.step()
+    assert {4, 5, 6, 7} == set(desk.venue_orders()["order_id"].tolist())
+    assert (FILLED, 3, REASON_NONE, 10, 102, 0) == desk.told(before)[-1]
+    assert (1, 0) == (desk.count("cancels"), desk.count("cancelled"))
+
+
 def test_fill_of_an_order_whose_cancel_is_under_way_is_reported() -> None:
     """A venue may report a fill while a cancel is still unanswered: the fill has won, and ends the row."""
     desk = desk_with_market(reports=8)

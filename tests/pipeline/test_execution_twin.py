@@ -18,7 +18,7 @@ from tests.venue_twin import Told, VenueTwin
 pytestmark = pytest.mark.jitless
 
 FILES = ("shm/", "pipeline/")
-SEED_COUNT, TURN_COUNT = (60, 600) if JIT_ENABLED else (12, 200)
+SEED_COUNT, TURN_COUNT = (30, 500) if JIT_ENABLED else (12, 200)
 #: Points of a step at which a kill may come; a step that ends before lives.
 POINTS_MAX = 400
 
