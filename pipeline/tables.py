@@ -71,6 +71,24 @@ MARK = np.dtype(
     align=True,
 )
 
+#: Ingest's: what hygiene remembers of an instrument, changed in place with an undo log (pipeline.ingest.hygiene). 0 = no price.
+HYGIENE = np.dtype(
+    [
+        ("bid_ticks", "i8"),  #: last valid
+        ("ask_ticks", "i8"),
+        ("last_ticks", "i8"),
+        ("bid_suspect_ticks", "i8"),  #: in quarantine: jumped, and neither confirmed nor dropped yet
+        ("ask_suspect_ticks", "i8"),
+        ("last_suspect_ticks", "i8"),
+        ("quote_seq", "i8"),  #: venue sequence of the last quote seen, 0 = none
+        ("trade_seq", "i8"),  #: of the last trade seen; negative = trades were lost, and no quote was accepted since
+    ],
+    align=True,
+)
+
+#: Rows that the undo log of hygiene holds: as many as ticks are judged at once.
+HYGIENE_UNDO_MAX = 256
+
 # ORDER_STATE states. SUBMITTING is the intent: the venue may or may not know the order yet.
 ORDER_FREE, SUBMITTING, WORKING, DONE = 0, 1, 2, 3
 
@@ -133,4 +151,4 @@ VENUE_FILL = np.dtype(
 )
 
 assert POSITION.itemsize == STOP.itemsize == ORDER_STATE.itemsize == 128, "two cache lines"
-assert MARK.itemsize == VENUE_ORDER.itemsize == VENUE_FILL.itemsize == 64, "one cache line"
+assert MARK.itemsize == HYGIENE.itemsize == VENUE_ORDER.itemsize == VENUE_FILL.itemsize == 64, "one cache line"

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, STOP_KIND_NAMES, TICK, TICK_REASONS
-from pipeline.tables import MARK, ORDER_STATE, POSITION, STOP, VENUE_FILL, VENUE_ORDER
+from pipeline.tables import HYGIENE, HYGIENE_UNDO_MAX, MARK, ORDER_STATE, POSITION, STOP, VENUE_FILL, VENUE_ORDER
 from shm import counters, heartbeat, histogram, ring, rows, transaction
 from shm.layout import Region
 from shm.ring import GATING, LOSSY
@@ -146,6 +146,10 @@ def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
     result += [Region(f"{owner}.state", words, STATE_WORDS) for owner in ("ingest", "risk", "execution", "venue", "supervisor")]
     result += rows.regions("positions", POSITION, sizes.book_count * sizes.instruments)
     result += rows.regions("stops", STOP, sizes.stops)
+    result += [
+        Region("hygiene.rows", HYGIENE, sizes.instruments + HYGIENE_UNDO_MAX),
+        Region("hygiene.undo", words, 2 + HYGIENE_UNDO_MAX),
+    ]
     result += [Region("marks", MARK, sizes.instruments), Region("extremes", words, sizes.stops)]
     result += rows.regions("order_states", ORDER_STATE, sizes.working_orders)
     result += rows.regions("venue.orders", VENUE_ORDER, sizes.venue_orders)
