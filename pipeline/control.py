@@ -16,9 +16,9 @@ import numpy as np
 from pipeline.client_errors import RequestsFull
 from pipeline.client_kernels import send_request, warm_up_sending
 from pipeline.control_commands import Answer, Asked, Command, Owner, Place, Steps, command_of
-from pipeline.control_path import socket_path
+from pipeline.control_path import Peer, socket_path
 from pipeline.control_protocol import ControlError, failure, id_of, parse_line
-from pipeline.control_server import ControlServer, Peer, Reply
+from pipeline.control_server import ControlServer, Reply
 from pipeline.errors import StoplineError, one_line
 from pipeline.messages import EVENT, REJECT_STOP_CROSSED, REQUEST, REQUEST_REFUSED
 from pipeline.request_answers import Answers

@@ -4,13 +4,16 @@
     /tmp/stopline-<uid>/<instance>.sock          else
 
 The folder is 0700 and this user's own, or nothing is opened in it: /tmp is everyone's, and whoever owns the folder could put
-a socket of his own there. Who looks for an instance looks in both places, since a service often lacks the variable that a
-login shell has.
+a socket of his own there. Both ends ask the kernel who the other one is. Who looks for an instance looks in both places, since
+a service often lacks the variable that a login shell has.
 """
 
 import os
+import socket
 import stat
+import struct
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import LaunchError
 
@@ -18,6 +21,23 @@ from pipeline.errors import LaunchError
 PATH_BYTES_MAX = 107
 FOLDER_MODE, SOCKET_MODE = 0o700, 0o600
 SUFFIX = ".sock"
+#: struct ucred: pid, uid, gid.
+CREDENTIALS = "iII"
+
+
+class Peer(NamedTuple):
+    """Who is at the other end, as the kernel says."""
+
+    pid: int
+    uid: int
+
+
+def peer_of(channel: socket.socket) -> Peer:
+    """Ask the kernel who opened a connection."""
+    pid, uid, _ = struct.unpack(
+        CREDENTIALS, channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(CREDENTIALS))
+    )
+    return Peer(pid, uid)
 
 
 def own_folder() -> Path:

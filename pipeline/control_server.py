@@ -16,14 +16,13 @@ import contextlib
 import os
 import selectors
 import socket
-import struct
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from pipeline.control_path import SOCKET_MODE, make_folder
+from pipeline.control_path import SOCKET_MODE, Peer, make_folder, peer_of
 from pipeline.control_protocol import LINE_BYTES_MAX, ControlError, encode, failure
 from pipeline.errors import LaunchError
 
@@ -35,30 +34,13 @@ LINE_NS, WRITE_NS, IDLE_NS = 5_000_000_000, 5_000_000_000, 60_000_000_000
 EVICT_NS = 1_000_000_000
 #: After accepting has failed, when to try again.
 PAUSE_NS = 1_000_000_000
-#: struct ucred: pid, uid, gid.
-CREDENTIALS = "iII"
 
 #: Sends one answer; after it the next question of that connection is taken.
 Reply = Callable[[Mapping[str, Any]], None]
 
 
-class Peer(NamedTuple):
-    """Who is at the other end, as the kernel says."""
-
-    pid: int
-    uid: int
-
-
 #: Called with a line, who sent it, and what to call with the answer, at once or later.
 Handler = Callable[[bytes, Peer, Reply], None]
-
-
-def peer_of(channel: socket.socket) -> Peer:
-    """Ask the kernel who opened a connection."""
-    pid, uid, _ = struct.unpack(
-        CREDENTIALS, channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(CREDENTIALS))
-    )
-    return Peer(pid, uid)
 
 
 class Connection:
