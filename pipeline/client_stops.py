@@ -7,13 +7,14 @@ from typing import Any, Unpack
 import numpy as np
 
 from pipeline.instruments import Instruments
-from pipeline.messages import REJECT_NO_STOP, REJECT_STOP_CROSSED, REQUEST_REFUSED
+from pipeline.messages import EVENT, REJECT_NO_STOP, REJECT_STOP_CROSSED, REQUEST_REFUSED
 from pipeline.request_answers import Answers
 from pipeline.stop_lookup import find_stop
 from pipeline.stop_refusals import NoAnswer, Subject, refusal
 from pipeline.stop_request import StopPlace, cancel_request, market_text, move_request, set_request
+from pipeline.stop_rows import StopRows
 from pipeline.stop_terms import StopRules, StopTerms, rules_of
-from pipeline.view import View
+from shm.ring import RingView, open_ring
 from shm.segment import Segment
 
 #: How long a call waits for risk unless it is told otherwise, and how often it looks meanwhile, in seconds.
@@ -34,6 +35,8 @@ class StopCommands:
     slot: int
     about: dict[str, Any]
     instruments: Instruments
+    _stops: StopRows
+    _marks: np.ndarray
 
     def set_stop(
         self, symbol: str, kind: str, *, fire_now: bool = False, timeout_s: float = ANSWER_S, **terms: Unpack[StopTerms]
@@ -89,8 +92,8 @@ class StopCommands:
     # ── How it is done ───────────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
-    def _view(self) -> View:
-        return View(self._mapped())
+    def _event_ring(self) -> RingView:
+        return RingView(open_ring(self._mapped(), "events", EVENT))
 
     @cached_property
     def _stop_rules(self) -> StopRules:
@@ -98,7 +101,7 @@ class StopCommands:
 
     def _own_stop(self, command: str, stop_id: int) -> StopPlace:
         self._look()
-        place = find_stop(self._view, stop_id)
+        place = find_stop(self._stops.read(), stop_id, len(self.instruments))
         if place is None or place.strategy != self.slot:
             raise refusal(REJECT_NO_STOP, Subject(command, strategy=self.slot, stop_id=stop_id))
         return place
@@ -106,7 +109,7 @@ class StopCommands:
     def _ask(self, request: np.ndarray, subject: Subject, timeout_s: float) -> int:
         """Send a request and wait for what becomes of it; return the id of its stop."""
         self._look()
-        answers = Answers(self._view.events, self.slot)
+        answers = Answers(self._event_ring, self.slot)
         request_id = self._send(request)
         deadline_ns = time.monotonic_ns() + int(timeout_s * 1e9)
         while True:
@@ -124,5 +127,5 @@ class StopCommands:
         if answer["kind"] != REQUEST_REFUSED:
             return int(answer["stop_id"])
         if answer["reason"] == REJECT_STOP_CROSSED:
-            subject = subject._replace(limit=market_text(self.instruments, request, self._view.marks()))
+            subject = subject._replace(limit=market_text(self.instruments, request, self._marks))
         raise refusal(int(answer["reason"]), subject)

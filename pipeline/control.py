@@ -74,8 +74,9 @@ class Control:
         self._server = ControlServer(socket_path(owner.launch.name), self.handle)
 
     def warm_up(self) -> None:
-        """Load the kernel that sends, so that no turn of the supervisor waits for it."""
+        """Load the kernels that send and that read stops, so that no turn of the supervisor waits for them."""
         warm_up_sending()
+        self._place.view.stops()
 
     def listen(self, selector: selectors.BaseSelector) -> None:
         """Begin to serve; see ControlServer.listen."""

@@ -116,7 +116,7 @@ def running_instances() -> list[str]:
 
 def _connect(instance: str, paths: list[Path], timeout_s: float) -> tuple[Path, socket.socket]:
     """Connect to the first of these sockets that is served, by a process of ours or of root's."""
-    is_left = False
+    is_deaf = False
     for path in paths:
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         channel.settimeout(timeout_s)
@@ -127,7 +127,7 @@ def _connect(instance: str, paths: list[Path], timeout_s: float) -> tuple[Path, 
             continue
         except ConnectionRefusedError:
             channel.close()
-            is_left = True
+            is_deaf = True
             continue
         except OSError as error:
             channel.close()
@@ -135,8 +135,10 @@ def _connect(instance: str, paths: list[Path], timeout_s: float) -> tuple[Path, 
             raise InstanceError(what, str(path), "ask as the user who started it") from None
         _check_server(instance, path, channel)
         return path, channel
-    what = f"instance '{instance}' does not run" + (", a crash left its socket" if is_left else "")
-    raise InstanceError(what, str(paths[0]) if paths else "control socket", _remedy(instance))
+    if is_deaf:
+        what = f"nobody listens at the socket of instance '{instance}'"
+        raise InstanceError(what, str(paths[0]), "wait until it is ready, or start it again where a crash ended it")
+    raise InstanceError(f"instance '{instance}' does not run", "control socket", _remedy(instance))
 
 
 def _check_server(instance: str, path: Path, channel: socket.socket) -> None:

@@ -15,7 +15,7 @@ from pipeline.control_protocol import ControlError
 from pipeline.control_tables import position_rows, status, stop_rows
 from pipeline.errors import nearest, one_line
 from pipeline.launch import Launch
-from pipeline.messages import REJECT_NO_POSITION, REJECT_NO_STOP, STOP_KIND_NAMES, STOP_TRIGGERED, WATCH_NAMES
+from pipeline.messages import REJECT_NO_POSITION, REJECT_NO_STOP, STOP_KIND_NAMES, WATCH_NAMES
 from pipeline.stop_lookup import find_stop
 from pipeline.stop_refusals import NoPosition, Subject, refusal
 from pipeline.stop_request import StopPlace, cancel_request, move_request, set_request
@@ -231,7 +231,7 @@ def _holder(place: Place, symbol: str) -> int:
 def _stop(place: Place, asked: Asked) -> StopPlace:
     """Return the stop that the question names."""
     stop_id = asked.needed("stop_id", asked.count("stop_id"))
-    stop = find_stop(place.view, stop_id)
+    stop = find_stop(place.view.stops(), stop_id, len(place.rules.instruments))
     if stop is None:
         raise refusal(REJECT_NO_STOP, Subject(asked.command, stop_id=stop_id))
     return stop
@@ -243,7 +243,6 @@ def _told(place: Place, events: np.ndarray, done: str) -> Answer:
     index, watch = int(event["instrument"]), int(event["watch"])
     symbol, stop_id, strategy = instruments[index].symbol, int(event["stop_id"]), int(event["strategy"])
     kind, level = STOP_KIND_NAMES[event["stop_kind"]], watch_text(instruments, index, watch, int(event["level_ticks"]))
-    fired = bool((events["kind"] == STOP_TRIGGERED).any())
     text = f"stop {stop_id} {done}: {kind} on {symbol} of strategy {strategy}"
     text += f", level {level}" if level and done != "cancelled" else ""
     return {
@@ -253,6 +252,5 @@ def _told(place: Place, events: np.ndarray, done: str) -> Answer:
         "kind": kind,
         "watch": WATCH_NAMES[watch],
         "level": level,
-        "fired": fired,
-        "text": text + (", and it fired at once" if fired else ""),
+        "text": text,
     }

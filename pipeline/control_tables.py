@@ -10,7 +10,21 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.launch import Launch
-from pipeline.messages import ARMED, LAST, LONG, MID, STOP_KIND_NAMES, STOP_STATE_NAMES, TICK_REASONS, TRIGGERED, WATCH_NAMES
+from pipeline.messages import (
+    ATR,
+    BID_ASK,
+    CHANDELIER,
+    LAST,
+    LONG,
+    MID,
+    STOP_KIND_NAMES,
+    STOP_STATE_NAMES,
+    TAKE_PROFIT,
+    TICK_REASONS,
+    TIME,
+    WATCH_NAMES,
+)
+from pipeline.stop_rows import PPM
 from pipeline.stop_terms import PERCENT_SCALE, watch_text
 from pipeline.summary import positions
 from pipeline.view import View
@@ -65,7 +79,7 @@ def processes(view: View) -> Iterator[dict[str, Any]]:
             "core": view.about["placement"][name]["core"],
             "wait": Strategy(worker.wait).name.lower() if worker.wait else "",
             "starts": worker.restarts + 1,
-            "beat_ms": round((now_ns - worker.beat_ns) / 1e6, 1) if worker.beat_ns else None,
+            "beat_ms": round(max(0, now_ns - worker.beat_ns) / 1e6, 1) if worker.beat_ns else None,
         }
 
 
@@ -94,37 +108,52 @@ def stop_rows(view: View, symbol: str | None, strategy: int | None, after: int) 
         At most STOPS_MAX rows, and whether there are more.
     """
     stops = view.stops()
-    wanted = ((stops["state"] == ARMED) | (stops["state"] == TRIGGERED)) & (stops["stop_id"] > after)
+    wanted = stops["stop_id"] > after
     if symbol is not None:
         wanted &= stops["instrument"] == view.instruments.index(symbol)
     if strategy is not None:
-        wanted &= stops["strategy"] == strategy
-    levels, marks = view.stop_levels(stops), view.marks()
-    found = np.flatnonzero(wanted)
-    found = found[np.argsort(stops["stop_id"][found], kind="stable")]
-    return [_stop_row(view, stops[k], int(levels[k]), marks) for k in found[:STOPS_MAX]], len(found) > STOPS_MAX
+        wanted &= stops["position"] // view.sizes.instruments == strategy
+    found, marks = stops[wanted], view.marks()
+    return [_stop_row(view, stop, marks) for stop in found[:STOPS_MAX]], len(found) > STOPS_MAX
 
 
-def _stop_row(view: View, stop: np.void, level: int, marks: np.ndarray) -> dict[str, Any]:
+def _stop_row(view: View, stop: np.void, marks: np.ndarray) -> dict[str, Any]:
     instruments, index, watch = view.instruments, int(stop["instrument"]), int(stop["watch"])
-    is_long = stop["side"] == LONG
-    price = _watched(marks[index], watch, bool(is_long))
-    level = int(stop["trigger_level_ticks"]) or level
-    away = 100 * (price - level if is_long else level - price) / price if price and level else None
+    is_long, level = bool(stop["side"] == LONG), int(stop["level_ticks"])
+    price = _watched(marks[index], watch, is_long)
+    # How far the price may still go before the stop fires; a target lies on the other side.
+    ahead = (price - level if is_long else level - price) * (-1 if stop["kind"] == TAKE_PROFIT else 1)
     return {
         "stop_id": int(stop["stop_id"]),
         "symbol": instruments[index].symbol,
-        "strategy": int(stop["strategy"]),
+        "strategy": int(stop["position"]) // view.sizes.instruments,
         "side": "long" if is_long else "short",
         "kind": STOP_KIND_NAMES[stop["kind"]],
         "watch": WATCH_NAMES[watch],
         "state": "owed" if stop["owed"] else STOP_STATE_NAMES[stop["state"]],
-        "percent": _percent_text(int(stop["percent_ppm"])),
+        "distance": _distance(view, stop),
+        "provisional": bool(stop["is_provisional"]),
         "entry": watch_text(instruments, index, watch, int(stop["entry_ticks"])),
+        "best": watch_text(instruments, index, watch, int(stop["best_ticks"])),
         "level": watch_text(instruments, index, watch, level),
         "price": watch_text(instruments, index, watch, price),
-        "away_percent": None if away is None else round(away, 3),
+        "away_percent": round(100 * ahead / price, 3) if price and level else None,
+        "deadline": stream_time(int(stop["deadline_ns"])) if stop["kind"] == TIME else None,
+        "activation_percent": _scaled(stop["activation_ppm"], PERCENT_SCALE),
+        "breakeven_percent": _scaled(stop["breakeven_ppm"], PERCENT_SCALE),
+        "fraction_percent": _scaled(stop["fraction_ppm"], PERCENT_SCALE),
+        "limit_offset": watch_text(instruments, index, BID_ASK, int(stop["limit_ticks"])),
     }
+
+
+def _distance(view: View, stop: np.void) -> str:
+    """Write what a stop was set with: a percentage, an offset, a price, a multiple of the ATR; empty where it is a time."""
+    index, watch = int(stop["instrument"]), int(stop["watch"])
+    if stop["kind"] in (ATR, CHANDELIER):
+        return f"{_scaled(stop['atr_ppm'], PPM)} ATR"
+    if stop["percent_ppm"]:
+        return f"{_scaled(stop['percent_ppm'], PERCENT_SCALE)}%"
+    return watch_text(view.instruments, index, watch, int(stop["offset_ticks"] or stop["price_ticks"]))
 
 
 def _watched(mark: np.void, watch: int, is_long: bool) -> int:
@@ -137,8 +166,8 @@ def _watched(mark: np.void, watch: int, is_long: bool) -> int:
     return bid if is_long else ask
 
 
-def _percent_text(ppm: int) -> str:
-    return f"{Decimal(ppm) / PERCENT_SCALE:f}" if ppm else ""
+def _scaled(value: int, scale: int) -> str:
+    return format((Decimal(int(value)) / scale).normalize(), "f") if value else ""
 
 
 def stream_time(stream_ns: int) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.errors import UserError
 from pipeline.messages import (
     REJECT_BAD_REQUEST,
+    REJECT_EXIT_WORKING,
     REJECT_LAST_STOP,
     REJECT_NO_MARKET,
     REJECT_NO_POSITION,
@@ -152,6 +153,7 @@ _TEXTS: dict[int, tuple[type[StopRefused], str, str]] = {
         LastStop, "stop {stop_id} is the last one that protects {holder} in {symbol}",
         "set another one first, or run with enforce_stops = false",
     ),
+    REJECT_EXIT_WORKING: (StopRefused, "an exit of {holder} in {symbol} is under way", "wait until it has filled"),
     REJECT_NO_MARKET: (StopRefused, "no price of {symbol} is known yet", "wait for its first tick, then ask again"),
     REJECT_STALE: (StopRefused, "the market of {symbol} is stale", "wait for its next valid tick, then ask again"),
     REJECT_NO_ROOM: (StopRefused, "risk has no room for what it would cause", "ask again in a moment"),

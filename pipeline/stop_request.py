@@ -12,9 +12,7 @@ import numpy as np
 from pipeline.errors import nearest
 from pipeline.instruments import Instruments
 from pipeline.messages import (
-    ATR,
     CANCEL_STOP,
-    CHANDELIER,
     FIRE_NOW,
     LAST,
     MID,
@@ -87,10 +85,6 @@ def set_request(
     watch = code_of(subject, "watch", given.pop("watch", WATCH_NAMES[0]), WATCH_NAMES)
     request = _new(SET_STOP, instrument, strategy, fire_now)
     request["stop_kind"], request["watch"] = code, watch
-    if code in (ATR, CHANDELIER):
-        given.setdefault("atr_multiplier", rules.atr_multiplier)
-    if "limit_offset" in given:
-        given.setdefault("escalate_after_ms", rules.escalate_after_ms)
     _fill(request, rules, subject, given)
     # All of the position is written as 0, so that there is one way to say it.
     if request["fraction_ppm"][0] == ALL_PPM:
@@ -106,7 +100,7 @@ def move_request(
     Args:
         rules: Of the instance.
         stop: The stop.
-        terms: At least one of price, percent, offset.
+        terms: One of price, percent, offset.
         fire_now: Whether it fires at once where it is crossed then.
     """
     symbol = rules.instruments[stop.instrument].symbol
@@ -120,8 +114,7 @@ def move_request(
     _check_names(subject, f"moving {named}", given, movable)
     if not given:
         raise fault(subject, "", "", f"nothing to move {named} to", f"give {listed(movable, 'or')}")
-    if len(set(given) & set(one_of)) > 1:
-        _check_one_of(subject, f"moving {named}", given, one_of)
+    _check_one_of(subject, f"moving {named}", given, movable)
     request = _new(MOVE_STOP, stop.instrument, stop.strategy, fire_now)
     request["stop_id"], request["stop_kind"], request["watch"] = stop.stop_id, stop.kind, stop.watch
     _fill(request, rules, subject, given)

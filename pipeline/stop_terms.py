@@ -46,8 +46,6 @@ class StopRules(NamedTuple):
     instruments: Instruments
     percent_min: Decimal
     percent_max: Decimal
-    atr_multiplier: Decimal
-    escalate_after_ms: int
 
 
 class Term(NamedTuple):
@@ -103,8 +101,6 @@ def rules_of(about: Mapping[str, Any], instruments: Instruments) -> StopRules:
         instruments=instruments,
         percent_min=Decimal(stops.get("min_stop_percent", PERCENT_MIN)),
         percent_max=Decimal(stops.get("max_stop_percent", PERCENT_MAX)),
-        atr_multiplier=Decimal(stops.get("atr_multiplier", 3)),
-        escalate_after_ms=int(stops.get("escalate_after_ms", 500)),
     )
 
 
@@ -174,8 +170,7 @@ def watch_step(instruments: Instruments, instrument: int, watch: int) -> Decimal
 
 def watch_text(instruments: Instruments, instrument: int, watch: int, units: int) -> str:
     """Write a price that is counted in units of a stop's watch as a decimal; empty where it is 0, which is none."""
-    step = watch_step(instruments, instrument, watch)
-    return format(EXACT.multiply(step, Decimal(int(units))), "f") if units else ""
+    return instruments.watched_text(instrument, units, watch) if units else ""
 
 
 def fault(subject: Subject, field: str, value: Any, what: str, remedy: str) -> InvalidStop:

@@ -78,14 +78,15 @@ def _positions(console: Console, answer: dict[str, Any]) -> None:
 
 
 def _stops(console: Console, answer: dict[str, Any]) -> None:
-    names = (">id", "symbol", ">strategy", "side", "kind", "watch", "state", ">percent", ">entry", ">level", ">price", ">away")
+    names = (">id", "symbol", ">strategy", "side", "kind", "watch", "state", ">distance", ">entry", ">level", ">price", ">away")
     table = _table(*names)
     styles = {"armed": "green", "triggered": "yellow", "owed": "bold red"}
     for row in answer["stops"]:
-        away = "" if row["away_percent"] is None else f"{row['away_percent']:.3f}%"
+        away = row["deadline"] or ("" if row["away_percent"] is None else f"{row['away_percent']:.3f}%")
+        level = f"{row['level']}, provisional" if row["provisional"] else row["level"]
         table.add_row(
             str(row["stop_id"]), Text(row["symbol"], "bold"), str(row["strategy"]), row["side"], row["kind"], row["watch"],
-            Text(row["state"], styles.get(row["state"], "")), row["percent"], row["entry"], row["level"], row["price"], away,
+            Text(row["state"], styles.get(row["state"], "")), row["distance"], row["entry"], level, row["price"], away,
         )  # fmt: skip
     _print(console, table, "no stop is armed")
 

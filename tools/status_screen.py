@@ -149,7 +149,7 @@ class StatusScreen:
         now_ns = time.monotonic_ns()
         for name in self._view.workers:
             worker, seat = self._view.worker(name), self._launch.seats[name]
-            age_s = (now_ns - worker.beat_ns) / 1e9 if worker.beat_ns else None
+            age_s = max(0, now_ns - worker.beat_ns) / 1e9 if worker.beat_ns else None
             beat = Text("–") if age_s is None else Text(duration_text(int(age_s * 1e9)), "red" if age_s > LATE_S else "")
             state = Text.assemble(f"{name:<10}", (worker.state.name.lower(), STATE_STYLES.get(worker.state, "yellow")))
             starts = Text(str(worker.restarts + 1), "yellow" if worker.restarts else "")

@@ -37,6 +37,8 @@ EXIT_OK, EXIT_USER_ERROR = 0, 2
 LOOK_S = 0.05
 #: Size of one screen that is printed where there is no terminal.
 PRINTED_COLUMNS, PRINTED_LINES = 120, 36
+#: Bytes taken from the keyboard at once.
+KEYS_MAX = 64
 LEAVING = ("q", "leaves; the instance goes on")
 
 
@@ -53,7 +55,7 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser("tools/top.py", description="Watch a running instance; q or Ctrl-C leaves, the instance goes on.",
                     allow_abbrev=False)  # fmt: skip
-    parser.add_argument("instance", nargs="?", default="default", metavar="INSTANCE", help="its name (default: default)")
+    parser.add_argument("--instance", default="default", metavar="NAME", help="name of the instance (default: default)")
     parser.add_argument("--once", action="store_true", help="print one screen and leave; also where there is no terminal")
     return parser
 
@@ -166,10 +168,9 @@ def _is_key(key: str) -> bool:
     if not sys.stdin.isatty():
         select.select([], [], [], LOOK_S)
         return False
-    return (
-        bool(select.select([sys.stdin], [], [], LOOK_S)[0])
-        and os.read(sys.stdin.fileno(), 64).decode("utf-8", "replace")[:1] == key
-    )
+    if not select.select([sys.stdin], [], [], LOOK_S)[0]:
+        return False
+    return os.read(sys.stdin.fileno(), KEYS_MAX).decode("utf-8", "replace")[:1] == key
 
 
 if __name__ == "__main__":
