@@ -19,6 +19,12 @@ from shm.segment import Segment
 
 #: How long a call waits for risk unless it is told otherwise, and how often it looks meanwhile, in seconds.
 ANSWER_S, LOOK_S = 1.0, 0.0002
+now_ns = time.monotonic_ns
+
+
+def nap() -> None:
+    """Wait until it is worth to look again."""
+    time.sleep(LOOK_S)
 
 
 class StopCommands:
@@ -111,10 +117,10 @@ class StopCommands:
         self._look()
         answers = Answers(self._event_ring, self.slot)
         request_id = self._send(request)
-        deadline_ns = time.monotonic_ns() + int(timeout_s * 1e9)
+        deadline_ns = now_ns() + int(timeout_s * 1e9)
         while True:
             # Looked at once more after the deadline: the answer may have come while we slept.
-            is_late = time.monotonic_ns() >= deadline_ns
+            is_late = now_ns() >= deadline_ns
             found = answers.read()
             ours = found[found["request_id"] == request_id]
             if len(ours):
@@ -122,7 +128,7 @@ class StopCommands:
             if is_late:
                 raise NoAnswer(subject.where, timeout_s)
             self._look()
-            time.sleep(LOOK_S)
+            nap()
         answer = ours[0]
         if answer["kind"] != REQUEST_REFUSED:
             return int(answer["stop_id"])

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.errors import nearest
 from pipeline.instruments import Instruments
 from pipeline.messages import (
+    ATR,
     CANCEL_STOP,
     FIRE_NOW,
     LAST,
@@ -76,8 +77,9 @@ def set_request(
     given = {name: value for name, value in terms.items() if value is not None}
     code = code_of(subject, "kind", kind, STOP_KIND_NAMES[1:]) + 1
     one_of, also = KIND_TERMS[code]
-    _check_names(subject, f"a {kind} stop", given, (*one_of, *also, *ALWAYS))
-    _check_one_of(subject, f"a {kind} stop", given, one_of)
+    named = f"{'an' if code == ATR else 'a'} {kind} stop"
+    _check_names(subject, named, given, (*one_of, *also, *ALWAYS))
+    _check_one_of(subject, named, given, one_of)
     if "escalate_after_ms" in given and "limit_offset" not in given:
         raise fault(
             subject, "escalate_after_ms", given["escalate_after_ms"], "has no limit exit to escalate", "give limit_offset"
