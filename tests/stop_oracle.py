@@ -105,7 +105,7 @@ class StopTerms:
         if self.kind in (STATIC, TAKE_PROFIT):
             assert (self.price is None) != (self.percent_ppm == 0), "a price or a percent"
         elif self.kind == TRAILING:
-            assert (self.offset_ticks == 0) != (self.percent_ppm == 0), "a percent or an offset"
+            assert (self.offset == 0) != (self.percent_ppm == 0), "a percent or an offset"
         elif self.kind in (ATR, CHANDELIER):
             assert min(self.atr_ppm, self.atr_period, self.bar_ns, self.first_ppm) > 0
         else:
@@ -304,7 +304,7 @@ class Walk:
                 marks = self._marks.get(stop.terms.instrument, {})
                 self._fire(stop, seq, marks.get((stop.terms.watch, stop.terms.side)))
         for stop, level, provisional in levels:
-            _assert_not_loosened(stop, level, provisional)
+            assert_not_loosened(stop, level, provisional)
         if self.triggers and self.triggers[-1].seq == seq:
             self._live = [stop for stop in self._live if stop.trigger is None]
 
@@ -318,7 +318,7 @@ class Walk:
         self.triggers.append(stop.trigger)
 
 
-def _assert_not_loosened(stop: Stop, level: int | None, provisional: bool) -> None:
+def assert_not_loosened(stop: Stop, level: int | None, provisional: bool) -> None:
     """A level only tightens, but for the first ATR level in place of a provisional one; a target stays."""
     if level is None or (provisional and not stop.provisional):
         return
