@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import prod
 from typing import Any
 
 import hypothesis.strategies as st
@@ -100,18 +99,15 @@ def paths(draw: st.DrawFn, instrument_count: int = 1, tick_count_max: int = 60) 
     prices = [draw(st.sampled_from(FIRST_PRICES)) for _ in range(instrument_count)]
     step_max, elapsed = draw(st.sampled_from(STEPS_MAX)), draw(st.sampled_from(ELAPSED_NS))
     now_ns = event_ns = START_NS
-    # One number for all choices of a tick, since each draw takes its time; its digits are below.
+    # A byte for each choice of a tick: one draw instead of five, and hypothesis draws bytes evenly.
     choices: tuple[Sequence[Any], ...] = (EVENTS, range(instrument_count), elapsed, range(4), REASONS)
-    move = st.tuples(st.integers(0, prod(map(len, choices)) - 1), st.integers(-step_max, step_max))
+    move = st.tuples(st.binary(min_size=len(choices), max_size=len(choices)), st.integers(-step_max, step_max))
     # Without a least size most lists would be short, and few series ready.
     size_min = min(draw(st.sampled_from((1, 12, 40))), tick_count_max)
     rows = []
-    for number, step in draw(st.lists(move, min_size=size_min, max_size=tick_count_max)):
-        digits: list[Any] = []
-        for choice in choices:
-            number, digit = divmod(number, len(choice))
-            digits.append(choice[digit])
-        event, instrument, elapsed_ns, gap, reason = digits
+    for code, step in draw(st.lists(move, min_size=size_min, max_size=tick_count_max)):
+        chosen: list[Any] = [choice[byte % len(choice)] for choice, byte in zip(choices, code, strict=True)]
+        event, instrument, elapsed_ns, gap, reason = chosen
         if event != REJECTED or reason != TICK_BAD_TIME:
             # A tick without a time of its own carries the last good one.
             event_ns = now_ns + elapsed_ns
@@ -132,23 +128,17 @@ def rejected(reason: int, instrument: int, price: int, step: int, instrument_cou
     """Return kind, instrument, a and b of a tick that was rejected for this reason."""
     low, high = max(price // 2, 1), min(2 * price, PRICE_TICKS_LIMIT - 1)
     tempting_trade = low if step < 0 else high
-    match reason:
-        case 4:  # crossed
-            return QUOTE, instrument, high, low
-        case 1:  # non-finite
-            return QUOTE, instrument, NON_FINITE, high
-        case 2:  # not positive
-            return (TRADE, instrument, 0, 100) if step < 0 else (QUOTE, instrument, -price, high)
-        case 3:  # out of bounds
-            return TRADE, instrument, PRICE_TICKS_LIMIT, 100
-        case 5:  # unknown instrument
-            return QUOTE, instrument_count + instrument, low, high
-        case 6:  # unknown kind
-            return 9, instrument, low, high
-        case 10:  # stale
-            return TRADE, instrument, tempting_trade, 100
-        case _:
-            return (QUOTE, instrument, low, high) if step % 2 else (TRADE, instrument, tempting_trade, 100)
+    quote, trade = (QUOTE, instrument, low, high), (TRADE, instrument, tempting_trade, 100)
+    bad_prices = {
+        TICK_CROSSED: (QUOTE, instrument, high, low),
+        TICK_NON_FINITE: (QUOTE, instrument, NON_FINITE, high),
+        TICK_NOT_POSITIVE: (TRADE, instrument, 0, 100) if step < 0 else (QUOTE, instrument, -price, high),
+        TICK_OUT_OF_BOUNDS: (TRADE, instrument, PRICE_TICKS_LIMIT, 100),
+        TICK_UNKNOWN_INSTRUMENT: (QUOTE, instrument_count + instrument, low, high),
+        TICK_UNKNOWN_KIND: (9, instrument, low, high),
+        TICK_STALE: trade,
+    }
+    return bad_prices.get(reason, quote if step % 2 else trade)
 
 
 def prices_of(ticks: np.ndarray, instrument: int) -> list[int]:
@@ -225,9 +215,9 @@ def cases(draw: st.DrawFn, stop_count_max: int = 10, tick_count_max: int = 60) -
 
 #: Of the stops whose distance can be chosen by what the market does later, so many get one that it reaches.
 FIRING_SHARE = 0.65
-#: Percent of min_stop_percent and max_stop_percent as shipped, in ppm.
-DISTANCE_PPM_MIN, DISTANCE_PPM_MAX = 1_000, 200_000
-RECORDING_MULTIPLIERS_PPM = (500_000, 1_000_000, 1_500_000, 2_500_000, 4_000_000, 8_000_000)
+#: Within min_stop_percent and max_stop_percent as shipped, 0.1% and 20%.
+DISTANCE_PPM_MIN, DISTANCE_PPM_MAX = 1_000, 190_000
+RECORDING_MULTIPLIERS_PPM = (500_000, 1_000_000, 2_500_000, 4_000_000, 8_000_000, 20_000_000, 50_000_000)
 RECORDING_PERIODS = (2, 5, 14)
 RECORDING_BARS_NS = (5 * SECOND, 15 * SECOND, 60 * SECOND, 300 * SECOND)
 
@@ -287,11 +277,14 @@ def random_stops(ticks: np.ndarray, instruments: Instruments, count: int, seed: 
     moments = Moments(ticks, rng)
     last_ns = int(moments.market.now_ns[-1])
     found: list[StopTerms] = []
-    for number in range(4 * count):
-        kind, side = KINDS[number % len(KINDS)], LONG if rng.random() < 0.5 else SHORT
+    # A draw without prices of its watch is one in vain; an instrument without any has no stops.
+    for _ in range(20 * count):
+        if len(found) == count:
+            break
+        kind, side = KINDS[len(found) % len(KINDS)], LONG if rng.random() < 0.5 else SHORT
         instrument, watch = int(rng.integers(0, len(instruments))), int(rng.choice(WATCHES))
         moment = moments.draw(instrument, watch, side)
-        if len(found) < count and moment is not None:
+        if moment is not None:
             entry_ns = int(moments.market.now_ns[moment.seq]) + int(rng.choice((0, 0, 1, -1, 250 * MS)))
             entry = max(moment.price + int(rng.integers(-2, 3)), 1)
             one = StopTerms(len(found) + 1, instrument, kind, side, watch, entry, entry_ns)
@@ -319,11 +312,14 @@ def _with_distance(one: StopTerms, moment: Moment, left_ns: int, rng: np.random.
         own_ppm = ppm if rng.random() < 0.5 else 0
         one = replace(one, percent_ppm=own_ppm, fallback_ppm=FALLBACK_PPM)
         return replace(one, atr_ppm=multiplier, atr_period=period, bar_ns=bar_ns)
-    distance = one.entry_ticks * ppm // PPM + 1
+    distance = one.entry_ticks * ppm // PPM + 2
     between = Fraction(int(rng.integers(1, 4)), 4) if rng.random() < 0.3 else 0
     if one.kind == TRAILING:
         if rng.random() < 0.3:
-            one = replace(one, price=one.entry_ticks - one.side * (2 * distance - between))
+            # Now tighter than what is trailed from the start, and now wider.
+            nearest, farthest = (one.entry_ticks * bound // PPM for bound in (DISTANCE_PPM_MIN, DISTANCE_PPM_MAX))
+            first = min(max(int(distance * rng.uniform(0.4, 1.5)), nearest + 2), farthest)
+            one = replace(one, price=one.entry_ticks - one.side * (first - between))
         return replace(one, offset_ticks=distance) if rng.random() < 0.5 else replace(one, percent_ppm=ppm)
     if rng.random() < 0.5:
         return replace(one, percent_ppm=ppm)

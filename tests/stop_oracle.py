@@ -345,3 +345,12 @@ def walk(ticks: np.ndarray, terms: Iterable[StopTerms], atr_source: str = "last"
 def triggers(ticks: np.ndarray, terms: Iterable[StopTerms], atr_source: str = "last") -> list[Trigger]:
     """Return every trigger in the order in which they happen; arguments as of `walk`."""
     return walk(ticks, terms, atr_source).triggers
+
+
+def differences(expected: Iterable[Trigger], actual: Iterable[Trigger]) -> list[str]:
+    """Return a line for each stop that fired in one list and not, or otherwise, in the other; each fires once in either."""
+    lists = list(expected), list(actual)
+    wanted, found = ({one.stop_id: one for one in each} for each in lists)
+    assert [len(wanted), len(found)] == [len(each) for each in lists], "a stop fired twice"
+    ids = sorted(wanted.keys() | found.keys())
+    return [f"stop {i}: expected {wanted.get(i)}, got {found.get(i)}" for i in ids if wanted.get(i) != found.get(i)]

@@ -23,7 +23,7 @@ from pipeline.messages import (
 )
 from tests import oracle, stop_oracle, stop_twin_numpy
 from tests.stop_examples import SECOND, TWO_BARS, Twin, asks, atr_stop, bids, fired, stop
-from tests.stop_oracle import Stop, StopTerms, Trigger, loss_level, profit_price, share
+from tests.stop_oracle import Stop, StopTerms, Trigger, differences, loss_level, profit_price, share
 from tests.tick_rows import Row, at, quote, status, stream, timer, trade
 
 
@@ -288,3 +288,14 @@ def test_stops_with_one_id_are_refused() -> None:
     terms: Iterable[StopTerms] = [replace(stop(STATIC), percent_ppm=1)] * 2
     with pytest.raises(AssertionError, match="id of its own"):
         stop_oracle.walk(bids(9_900), terms)
+
+
+def test_differences_of_two_lists_name_each_stop() -> None:
+    """What is missing, unexpected or otherwise is told, and a stop that fired twice is a fault."""
+    one, two, three = (Trigger(stop_id, 5, 50, 9_800, 9_800) for stop_id in (1, 2, 3))
+    assert [] == differences([one, two], [two, one])
+    lines = differences([one, two], [replace(two, level=9_799), three])
+    assert ["stop 1: ", "stop 2: ", "stop 3: "] == [line[:8] for line in lines]
+    assert lines[0].endswith("got None")
+    with pytest.raises(AssertionError, match="twice"):
+        differences([one], [one, replace(one, seq=6)])
