@@ -60,7 +60,7 @@ def bytes_of(book: StopBook) -> dict[str, float]:
     table = book.table
     per_slot = (
         book.terms, table.commits, table.copies, book.extremes, book.floors, book.levels,
-        book.nexts, book.befores, book.free, book.pending, book.deadlines, book.fired,
+        book.nexts, book.befores, book.free, book.pending, book.alarms, book.fired,
     )  # fmt: skip
     per_instrument = book.bounds, book.fronts, book.heads, book.tails
     return {
@@ -95,13 +95,15 @@ class Guard:
             ring.open_reader(ring.open_ring(self.segment, name, dtype), topology.reader_index(name, worker, 1))
             for name, dtype, worker in READERS
         ]
+        # The stops watch from the start.
+        self.risk.words[topology.RISK_NOW_NS] = FIRST_EVENT_NS - 1
         self._ready_series()
         self._hold(terms)
         for first in range(0, len(terms), PLACED_AT_ONCE):
             end = min(first + PLACED_AT_ONCE, len(terms))
             assert place_some(self.risk, terms, first, end) == end, "the table has a slot for each"
             self.let_pass()
-        restore(self.risk, FIRST_EVENT_NS - 1)
+        restore(self.risk)
 
     def _ready_series(self) -> None:
         """Have every series as it is when its first bars are closed."""

@@ -1,7 +1,7 @@
 """The stop engine alone: the real risk step over ticks whose flags are set, with a position and a book for each stop.
 
 What it needs around it is played here: a ring of ticks that is filled in pieces, and readers that take its orders and events.
-Nothing fills the exits, so each position waits for ever once its stop has fired; that is all that a comparison of triggers needs.
+Nothing fills the exits, so each position waits for ever once its stop has fired; a comparison of triggers needs no more.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Engine:
             self._hold(row, one, book)
             stop_id = int(place(self.risk, self._record(one, row), 0))
             self.stop_ids[stop_id] = one.stop_id
-        restore(self.risk, 0)
+        restore(self.risk)
 
     def _hold(self, row: int, one: StopTerms, book: int) -> None:
         table = rows.open_table(self.segment, "positions", POSITION)

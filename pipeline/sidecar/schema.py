@@ -54,8 +54,9 @@ CREATE TABLE reports (
 CREATE TABLE events (
     epoch BIGINT NOT NULL, seq BIGINT NOT NULL, event_time TIMESTAMP_NS, event_ns BIGINT, event_id BIGINT, kind VARCHAR,
     reason VARCHAR, symbol VARCHAR, side VARCHAR, stop_kind VARCHAR, watch VARCHAR, stop_id BIGINT, order_id BIGINT,
-    quantity DOUBLE, price DOUBLE, level_price DOUBLE, strategy USMALLINT, instrument UINTEGER, quantity_lots BIGINT, price_ticks BIGINT,
-    level_ticks BIGINT, request_id BIGINT, requester UTINYINT, generation BIGINT, tick_seq BIGINT, sent_ns BIGINT
+    quantity DOUBLE, price DOUBLE, level_price DOUBLE, strategy USMALLINT, instrument UINTEGER, quantity_lots BIGINT,
+    price_ticks BIGINT, level_ticks BIGINT, request_id BIGINT, requester UTINYINT, generation BIGINT, tick_seq BIGINT,
+    sent_ns BIGINT
 );
 """
 
