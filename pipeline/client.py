@@ -20,25 +20,28 @@ from typing import Any, Self
 import numpy as np
 
 from pipeline import topology
-from pipeline.client_kernels import MarketOrder, Stream, open_words_table, read_rows, read_stops, send_market, warm_up
+from pipeline.client_errors import ClientClosed, Fenced, RequestError, RequestsFull
+from pipeline.client_kernels import Stream, open_words_table, read_rows, send_request, warm_up
 from pipeline.client_slot import Attachment, InstanceGone, SlotTaken, claim_slot, gone
+from pipeline.client_stops import StopCommands
 from pipeline.client_tables import Position, Stop, position_of, stop_of
-from pipeline.errors import StoplineError, UserError
 from pipeline.instruments import Instruments
-from pipeline.messages import ARMED, BUY, EVENT, QUANTITY_LOTS_LIMIT, REPORT, REQUEST, SELL, TICK, TICK_OK, TRIGGERED
-from pipeline.tables import MARK, POSITION, STOP
+from pipeline.messages import BUY, EVENT, MARKET, QUANTITY_LOTS_LIMIT, REPORT, REQUEST, SELL, SUBMIT, TICK, TICK_OK
+from pipeline.order_ids import REQUEST_SEQ_BITS
+from pipeline.stop_refusals import InvalidStop, LastStop, NoAnswer, NoPosition, NoStopFound, StopRefused, StopTableFull
+from pipeline.stop_rows import StopRows
+from pipeline.tables import MARK, POSITION
 from shm import heartbeat
 from shm.heartbeat import Command, State
 from shm.layout import WORD
 from shm.ring import CURSOR, FULL, PUBLISHED, STRIDE, load_acquire_py, open_producer, open_ring
+from shm.segment import Segment
 
 __all__ = [
-    "Client", "ClientClosed", "Fenced", "InstanceGone", "Position", "RequestError", "RequestsFull", "SlotTaken", "Stop",
-    "order_id_of", "warm_up",
+    "Client", "ClientClosed", "Fenced", "InstanceGone", "InvalidStop", "LastStop", "NoAnswer", "NoPosition", "NoStopFound",
+    "Position", "RequestError", "RequestsFull", "SlotTaken", "Stop", "StopRefused", "StopTableFull", "order_id_of", "warm_up",
 ]  # fmt: skip
 
-#: An entry's order id is (slot + 1) << this | sequence of its request; risk.entries makes the same.
-REQUEST_SEQ_BITS = 48
 #: Risk is the one reader of a requests ring.
 RISK_READER = 0
 #: How often the calls look whether the instance still runs: a look costs system calls.
@@ -46,32 +49,12 @@ LOOK_NS = 10_000_000
 BATCH_MAX = 4096
 
 
-class RequestsFull(StoplineError):
-    """The strategy's requests ring is full: risk has not taken the last ones yet. Nothing was sent; try again later."""
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__(f"{capacity} requests wait for risk and no more fit: nothing was sent, try again later")
-        self.capacity = capacity
-
-
-class RequestError(UserError):
-    """An order that cannot be meant."""
-
-
-class ClientClosed(StoplineError):
-    """The client was closed, or is a forked child's copy, which holds no slot."""
-
-
-class Fenced(StoplineError):
-    """The supervisor has replaced this process: it must write nothing more."""
-
-
 def order_id_of(slot: int, seq: int) -> int:
     """Return the order id of the request with sequence `seq` in the ring of strategy `slot`."""
     return ((slot + 1) << REQUEST_SEQ_BITS) | seq
 
 
-class Client:
+class Client(StopCommands):
     """A strategy's connection to an instance.
 
     Args:
@@ -127,8 +110,7 @@ class Client:
         self._reports = Stream(segment, "reports", REPORT, ends["reports"])
         self._events = Stream(segment, "events", EVENT, ends["events"])
         self._positions = open_words_table(segment, "positions", POSITION)
-        self._stops = open_words_table(segment, "stops", STOP)
-        self._extremes = segment.array("extremes")
+        self._stops = StopRows(segment)
         self._marks = segment.array("marks", MARK)
         self._risk_words = segment.array("risk.state")
         self._looked_ns = 0
@@ -228,11 +210,18 @@ class Client:
         if not 0 < quantity_lots < QUANTITY_LOTS_LIMIT:
             raise RequestError(f"quantity of {quantity_lots} lots", where, "give a quantity above 0 and below 2**40 lots")
         self._look()
+        request = np.zeros(1, REQUEST)
+        request["instrument"], request["strategy"], request["kind"] = instrument, self.slot, SUBMIT
+        request["order_type"], request["side"], request["quantity_lots"] = MARKET, side, quantity_lots
+        return order_id_of(self.slot, self._send(request) - 1)
+
+    def _send(self, request: np.ndarray) -> int:
+        """Write a prepared request; return its request_id, its sequence plus one."""
         with self._lock:
-            seq = int(send_market(self._pen, MarketOrder(self.slot, instrument, side, quantity_lots)))
+            seq = int(send_request(self._pen, request.view(np.int64)))
         if seq == FULL:
             raise RequestsFull(len(self._pen.ring.slots))
-        return order_id_of(self.slot, seq)
+        return seq + 1
 
     @property
     def requests_waiting(self) -> int:
@@ -350,13 +339,13 @@ class Client:
     def stops(self) -> list[Stop]:
         """Return this strategy's stops that are armed or fired, each with its present level, in order of their ids."""
         self._look()
-        rows, extremes = np.empty(len(self._extremes), STOP), np.empty(len(self._extremes), np.int64)
-        read_stops(self._stops, self._extremes, rows.view(np.int64).reshape(len(rows), STOP.itemsize // WORD), extremes)
-        ours = (rows["strategy"] == self.slot) & ((rows["state"] == ARMED) | (rows["state"] == TRIGGERED))
-        found = [stop_of(self.instruments, rows[k], int(extremes[k])) for k in np.flatnonzero(ours)]
-        return sorted(found, key=lambda stop: stop.stop_id)
+        rows = self._stops.read()
+        return [stop_of(self.instruments, row) for row in rows[rows["position"] // len(self.instruments) == self.slot]]
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _mapped(self) -> Segment:
+        return self._attachment.segment
 
     def close(self) -> None:
         """Give the slot back. Orders at work go on, and so do the stops."""

@@ -9,6 +9,8 @@ import numpy as np
 from pipeline.messages import (
     ACCEPTED,
     ARMED,
+    CANCEL,
+    CANCELLED,
     EVENT,
     EXIT,
     FILLED,
@@ -30,7 +32,6 @@ from tests.hygiene_twin import HygieneTwin
 from tests.oracle import Crossing, crossings, fold
 from tests.rig import Rig
 
-STATIC_KIND, TRAILING_KIND = 1, 2
 #: An exit's order id ends with its attempt.
 ATTEMPT_MASK = 0xFFFF
 
@@ -78,28 +79,48 @@ def reasons_of(rig: Rig) -> tuple[list[int], int]:
 
 def assert_nothing_twice(rig: Rig) -> None:
     """No order is in the ring or at the venue twice, each ends once, no event is told twice, each fill is reported once."""
-    orders = rig.records("orders", ORDER)
-    reports = rig.records("reports", REPORT)
-    ids = [int(order_id) for order_id in orders["order_id"]]
-    assert len(ids) == len(set(ids)), "an order is in the ring twice"
-    ends = {
-        kind: sorted(int(order_id) for order_id in reports["order_id"][reports["kind"] == kind])
-        for kind in (ACCEPTED, FILLED, REJECTED)
-    }
-    assert ends[ACCEPTED] == ends[FILLED], "not every accepted order was filled once"
-    assert sorted(ids) == sorted(ends[FILLED] + ends[REJECTED]), "not every order ended once"
-    assert ends[FILLED] == sorted(rig.venue_order_ids()), "the venue's orders are not those that it accepted"
+    orders, reports = rig.records("orders", ORDER), rig.records("reports", REPORT)
+    told = assert_orders_end_once(orders, reports)
     count = rig.count("execution")
+    working = count["accepted"] - count["filled"] - count["cancelled"]
+    assert working == 0, f"{working} orders work when all has settled"
+    assert told[ACCEPTED] == sorted(rig.venue_order_ids()), "the venue's orders are not those that it accepted"
     assert count["venue_duplicates"] == count["duplicates"] == 0, "something was sent twice"
     fill_ids = sorted(int(fill_id) for fill_id in reports["fill_id"][reports["kind"] == FILLED])
     assert fill_ids == list(range(1, count["venue_fills"] + 1)), "fills are not reported once each"
-    counted = [count[name] for name in ("orders", "filled", "rejected")]
-    assert counted == [len(ids), len(ends[FILLED]), len(ends[REJECTED])], "orders are not counted once each"
+    counted = [count[name] for name in ("orders", "cancels", "accepted", "filled", "cancelled", "rejected")]
+    is_cancel = orders["kind"] == CANCEL
+    ends = [len(told[kind]) for kind in (ACCEPTED, FILLED, CANCELLED, REJECTED)]
+    assert counted == [(~is_cancel).sum(), is_cancel.sum(), *ends], "orders are not counted once each"
+    assert count["cancelled"] == count["venue_cancelled"], "what the venue took back is not what was reported"
     events = rig.records("events", EVENT)
     assert list(events["event_id"]) == list(range(1, len(events) + 1)), "events are not numbered one by one"
-    told = Counter((int(event["stop_id"]), int(event["kind"])) for event in events if event["stop_id"])
-    once = {key: times for key, times in told.items() if times > 1 and key[1] in (STOP_ARMED, STOP_TRIGGERED, STOP_ENDED)}
+    of_stops = Counter((int(event["stop_id"]), int(event["kind"])) for event in events if event["stop_id"])
+    once = {key: times for key, times in of_stops.items() if times > 1 and key[1] in (STOP_ARMED, STOP_TRIGGERED, STOP_ENDED)}
     assert not once, f"events told twice: {once}"
+
+
+def assert_orders_end_once(orders: np.ndarray, reports: np.ndarray) -> dict[int, list[int]]:
+    """No order is in the ring twice, each is accepted or rejected once, and what is accepted ends once at most, as told.
+
+    Returns:
+        The ids of the orders that were accepted, filled, cancelled and rejected, by kind of report, sorted.
+    """
+    sent = orders[orders["kind"] != CANCEL]
+    ids = sorted(int(order_id) for order_id in sent["order_id"])
+    assert len(ids) == len(set(ids)), "an order is in the ring twice"
+    kinds = (ACCEPTED, FILLED, CANCELLED, REJECTED)
+    told = {kind: sorted(int(order_id) for order_id in reports["order_id"][reports["kind"] == kind]) for kind in kinds}
+    assert ids == sorted(told[ACCEPTED] + told[REJECTED]), "not every order was accepted or rejected once"
+    ended = told[FILLED] + told[CANCELLED]
+    assert len(ended) == len(set(ended)), "an order ended twice"
+    assert set(ended) <= set(told[ACCEPTED]), "an order ended that was not accepted"
+    lots = {int(order["order_id"]): int(order["quantity_lots"]) for order in sent}
+    for report in reports:
+        left = 0 if report["kind"] == FILLED else lots[int(report["order_id"])]
+        assert left == report["left_lots"], f"order {report['order_id']}: {report['left_lots']} lots said to be left"
+        assert report["quantity_lots"] == lots[int(report["order_id"])], f"order {report['order_id']}: lots of a report"
+    return told
 
 
 def assert_exits_in_turn(rig: Rig) -> None:
@@ -110,7 +131,7 @@ def assert_exits_in_turn(rig: Rig) -> None:
     assert len(owed) == len(owed_events), "an exit was told to be owed twice"
     sent: dict[int, int] = {}
     for order in orders:
-        if not order["flags"] & EXIT:
+        if order["kind"] == CANCEL or not order["flags"] & EXIT:
             continue
         stop_id, order_id = int(order["stop_id"]), int(order["order_id"])
         attempt = order_id & ATTEMPT_MASK
@@ -149,6 +170,13 @@ def assert_exits_only_reduce(rig: Rig) -> None:
             assert abs(after) < abs(before) and before * after >= 0, f"an exit turned {before} lots into {after} of {key}"
 
 
+def in_stream_time(ticks: np.ndarray) -> np.ndarray:
+    """Return a copy of ticks with stream time instead of their own: the latest time of any tick so far."""
+    result = ticks.copy()
+    result["event_ns"] = np.maximum.accumulate(ticks["event_ns"])
+    return result
+
+
 def quotes_of(ticks: list[tuple[int, np.void]], instrument: int) -> list[tuple[int, np.void]]:
     """Return an instrument's accepted quotes."""
     return [
@@ -164,7 +192,7 @@ def assert_stops_kept(rig: Rig) -> None:
     armed = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_ARMED}
     fired = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_TRIGGERED}
     ended = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_ENDED}
-    ticks = list(enumerate(rig.records("ticks", TICK)))
+    ticks = list(enumerate(in_stream_time(rig.records("ticks", TICK))))
     quotes = {instrument: quotes_of(ticks, instrument) for instrument in range(rig.sizes.instruments)}
     guarded: dict[tuple[int, int, int], list[tuple[Crossing, int]]] = {}
     for stop_id, event in armed.items():
@@ -190,8 +218,8 @@ def assert_stops_kept(rig: Rig) -> None:
 
 def crossings_of(rig: Rig, armed: np.void, quotes: dict[int, list[tuple[int, np.void]]]) -> list[Crossing]:
     """Return where the oracle has a stop crossed."""
-    percents = {STATIC_KIND: rig.limits.default_stop_ppm, TRAILING_KIND: rig.limits.trailing_stop_ppm}
     kind = int(armed["stop_kind"])
+    percents = dict(zip(rig.limits.defaults["kind"].tolist(), rig.limits.defaults["percent_ppm"].tolist(), strict=True))
     found = crossings(
         kind, int(armed["side"]), int(armed["price_ticks"]), entry_ns_of(rig, armed), percents[kind],
         quotes[int(armed["instrument"])], int(armed["tick_seq"]),
@@ -224,6 +252,6 @@ def assert_tables_match(rig: Rig) -> None:
         if position["quantity_lots"] == 0:
             assert len(mine) == 0, f"stops on flat position {row}"
         else:
-            expected = (rig.limits.default_stop_ppm > 0) + (rig.limits.trailing_stop_ppm > 0)
+            expected = len(rig.limits.defaults)
             assert expected == len(mine), f"position {row} has {len(mine)} stops"
             assert (mine["generation"] == position["generation"]).all()

@@ -34,8 +34,8 @@ from pipeline.messages import (
     TICK,
     TRADE,
 )
-from pipeline.risk.state import NOT_SET, UNLIMITED
-from pipeline.tables import VENUE_FILL
+from pipeline.risk.limits import NOT_SET, UNLIMITED
+from pipeline.tables import VENUE_FILL, VENUE_NONE
 from shm import ring
 from shm.jit import JIT_ENABLED
 from tests.conflated import assert_nothing_missed
@@ -96,11 +96,13 @@ class RecordingRig(Rig):
             self.fills.append(slots[np.arange(first, end) & (len(slots) - 1)])
             # At once: a kill may come in the snapshot below, and what is copied twice would be a fill twice.
             self.seen["fills"] = end
-        places = range(self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS]))
-        if places:
+        taken_before, taken = self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS])
+        if taken > taken_before:
             orders = super().venue_order_table()
-            self.order_ids += [int(orders[place & (len(orders) - 1)]["order_id"]) for place in places]
-        self.seen["orders at the venue"] = places.stop
+            new = orders[(orders["state"] != VENUE_NONE) & (orders["place"] >= taken_before)]
+            assert len(new) == taken - taken_before, "the venue's record has lost orders"
+            self.order_ids += [int(order_id) for order_id in new["order_id"]]
+        self.seen["orders at the venue"] = taken
         position = int(self.ingest_words[topology.FEED_POSITION])
         if position > self.seen["feed"]:
             self.taken.append((self.seen["feed"], position))

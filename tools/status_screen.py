@@ -15,14 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.launch import Launch
-from pipeline.messages import ARMED, STOP_KIND_NAMES, STOP_TRIGGERED, TICK_REASONS, TRIGGERED
+from pipeline.messages import MID, STOP_KIND_NAMES, STOP_TRIGGERED, TAKE_PROFIT, TICK_REASONS, TRIGGER_REASONS
 from pipeline.placement import ANY_CORE
 from pipeline.summary import unrealised_tick_lots
 from pipeline.usage import cpu_seconds_of
 from pipeline.view import View
 from shm.heartbeat import State
 from shm.wait import Strategy
-from tools.report import HOPS, duration_text
+from tools.durations import HOPS, duration_text
 
 POSITIONS_SHOWN = 10
 EVENTS_KEPT = 200
@@ -41,19 +41,23 @@ class StatusScreen:
         launch: What was started.
         view: Its instance.
         since: When it began to run, on the monotonic clock, in seconds.
+        leaving: The keys that end it, and what they do.
     """
 
-    def __init__(self, launch: Launch, view: View, since: float) -> None:
+    def __init__(
+        self, launch: Launch, view: View, since: float, leaving: tuple[str, str] = ("Ctrl-C", "stops in order")
+    ) -> None:
         self._launch = launch
         self._view = view
         self._since = since
+        self._leaving = leaving
         self._console = Console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._lines: deque[Text] = deque(maxlen=EVENTS_KEPT)
         self.told: list[str] = []  #: lines told on the screen, so that they are not lost with it
         self._next = 0.0
         self._event_seq = view.events.published
-        self._before: tuple[float, dict[str, float], int] = (since, {}, view.counters("ingest")["received"])
+        self._before: tuple[float, dict[str, float], int] = (time.monotonic(), {}, view.counters("ingest")["received"])
         self._cpu: dict[str, float] = {}
         self._rate = 0.0
 
@@ -118,11 +122,13 @@ class StatusScreen:
         seconds, nanoseconds = divmod(int(event["event_ns"]), 1_000_000_000)
         stamp = time.strftime("%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1_000_000:03d}"
         side = "long" if event["side"] > 0 else "short"
-        price, level = instruments.price_text(index, event["price_ticks"]), instruments.price_text(index, event["level_ticks"])
+        price, level = (instruments.watched_text(index, event[name], event["watch"]) for name in ("price_ticks", "level_ticks"))
+        cause = f"level {level}" if event["level_ticks"] else TRIGGER_REASONS[event["reason"]]
+        kind = STOP_KIND_NAMES[event["stop_kind"]].replace("_", "-")
         line = Text(f"{stamp}  ")
         line.append(f"{instruments[index].symbol:<9}", "bold")
-        line.append(f"{STOP_KIND_NAMES[event['stop_kind']]} stop fired", "bold red")
-        line.append(f" at {price} (level {level}), {side} {instruments.quantity_text(index, event['quantity_lots'])}")
+        line.append(f"{kind} fired" if event["stop_kind"] == TAKE_PROFIT else f"{kind} stop fired", "bold red")
+        line.append(f" at {price} ({cause}), {side} {instruments.quantity_text(index, event['quantity_lots'])}")
         return line
 
     def _head(self) -> RenderableType:
@@ -143,7 +149,7 @@ class StatusScreen:
         now_ns = time.monotonic_ns()
         for name in self._view.workers:
             worker, seat = self._view.worker(name), self._launch.seats[name]
-            age_s = (now_ns - worker.beat_ns) / 1e9 if worker.beat_ns else None
+            age_s = max(0, now_ns - worker.beat_ns) / 1e9 if worker.beat_ns else None
             beat = Text("–") if age_s is None else Text(duration_text(int(age_s * 1e9)), "red" if age_s > LATE_S else "")
             state = Text.assemble(f"{name:<10}", (worker.state.name.lower(), STATE_STYLES.get(worker.state, "yellow")))
             starts = Text(str(worker.restarts + 1), "yellow" if worker.restarts else "")
@@ -168,8 +174,8 @@ class StatusScreen:
         grid.add_row("refused", _counts(refused))
         stops = self._view.stop_counts()
         grid.add_row("stops", Text.assemble(f"{stops.armed:,} armed, ", (f"{risk['stops_triggered']:,} fired", "bold")))
-        by_kind = f"static {risk['static_triggered']:,}, trailing {risk['trailing_triggered']:,}"
-        grid.add_row("", by_kind)
+        fired = {kind: risk[f"{kind}_triggered"] for kind in STOP_KIND_NAMES[1:]}
+        grid.add_row("", ", ".join(f"{kind} {count:,}" for kind, count in fired.items() if count) or "none fired")
         grid.add_row("owed", Text(f"{stops.owed:,}", "bold red" if stops.owed else "green"))
         return _panel(grid, "flow")
 
@@ -215,8 +221,9 @@ class StatusScreen:
         """Yield a row for each position that was ever opened, the open ones first."""
         view, instruments = self._view, self._view.instruments
         marks, (positions, stops, is_steady) = view.marks(), view.holdings()
-        extremes = view.stop_levels(stops)
-        stops_held = np.flatnonzero((stops["state"] == ARMED) | (stops["state"] == TRIGGERED))
+        # Levels of all watches in half ticks; a target is no stop.
+        levels = stops["level_ticks"] * np.where(stops["watch"] == MID, 1, 2)
+        shown = (levels > 0) & (stops["kind"] != TAKE_PROFIT)
         used = np.flatnonzero(positions["fill_count"])
         is_shared = len(np.unique(positions["strategy"][used])) > 1
         for row in sorted(used, key=lambda row: positions[row]["quantity_lots"] == 0):
@@ -232,10 +239,13 @@ class StatusScreen:
                 yield name, Text("flat", "dim"), "", "", "", money
                 continue
             price = int(mark["bid_ticks"] if quantity > 0 else mark["ask_ticks"])
-            levels = [int(extremes[slot]) for slot in stops_held if stops[slot]["position"] == row]
+            mine = stops["position"] == row
             stop = Text("…", "dim")
-            if levels:
-                stop = Text(instruments.price_text(index, max(levels) if quantity > 0 else min(levels)), "yellow")
+            if (mine & shown).any():
+                tightest = levels[mine & shown].max() if quantity > 0 else levels[mine & shown].min()
+                stop = Text(instruments.half_ticks_text(index, int(tightest)), "yellow")
+            elif mine.any():
+                stop = Text("time", "yellow")
             elif is_steady[row]:
                 # Of a position that changes this very moment, the stops may be of the moment before.
                 stop = Text("none", "bold red")
@@ -248,7 +258,8 @@ class StatusScreen:
         return _panel(Text("\n", no_wrap=True, overflow="ellipsis").join(newest), "last events")
 
     def _foot(self) -> RenderableType:
-        parts = [("Ctrl-C", "bold"), " stops in order"]
+        keys, effect = self._leaving
+        parts = [(keys, "bold"), f" {effect}"]
         if self._launch.config.sidecar.enabled:
             parts += ["   ", (self._launch.metrics_url, "cyan"), f"   {self._launch.config.sidecar.database}"]
         return Text.assemble(" ", *parts, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.instruments import Instruments
-from pipeline.tables import MARK, POSITION, STOP
+from pipeline.stop_rows import StopRows
+from pipeline.tables import MARK, POSITION
 from pipeline.topology import (
     COUNTERS,
     HISTOGRAMS,
     REASON_BANKS,
+    RISK_NOW_NS,
     STARTED_NS,
     WORKERS,
     RingRow,
@@ -39,9 +41,16 @@ class InstanceView:
     reasons: dict[str, Counters]
     histograms: dict[str, np.ndarray]
     positions: rows.Table
-    stops: rows.Table
+    stops: StopRows
     marks: np.ndarray
     supervisor: np.ndarray
+    risk: np.ndarray
+    stale_ns: int  #: stream time without a valid tick after which a symbol is stale
+
+    @property
+    def stream_ns(self) -> int:
+        """Stream time as risk has reached it."""
+        return int(self.risk[RISK_NOW_NS])
 
     def count(self, worker: str, name: str) -> int:
         """Return one counter of a worker."""
@@ -76,9 +85,11 @@ def open_view(segment: Segment) -> InstanceView:
         reasons={bank: open_counters(segment, bank) for bank in REASON_BANKS},
         histograms={name: histogram.open_histogram(segment, name) for name in HISTOGRAMS},
         positions=rows.open_table(segment, "positions", POSITION),
-        stops=rows.open_table(segment, "stops", STOP),
+        stops=StopRows(segment),
         marks=segment.array("marks", MARK),
         supervisor=segment.array("supervisor.state"),
+        risk=segment.array("risk.state"),
+        stale_ns=int(about["config"]["hygiene"]["stale_after_ms"]) * 1_000_000 if "config" in about else 1 << 62,
     )
 
 
