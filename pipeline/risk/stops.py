@@ -11,13 +11,14 @@ and are the truth. Everything else is private, made anew from them at each start
         4  due: when the first bar         12  fire, top of MID LONG
            of its series ends           14  fire, top of MID SHORT
         5  how many MID stops
+        6  how many ATR and CHANDELIER stops
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.messages import ARMED, LONG, MID, TIME, TRIGGERED
+from pipeline.messages import ARMED, ATR, CHANDELIER, LONG, MID, TIME, TRIGGERED
 from pipeline.risk.alarms import DEADLINES, ENTRIES, NEXT_ALARM, push_alarm
 from pipeline.risk.atr import AtrBook
 from pipeline.risk.levels import NEVER
@@ -33,7 +34,7 @@ NO_SLOT = -1
 # Words 4 to 7 are those of pipeline.risk.alarms.
 FREE_COUNT, PENDING_COUNT, FIRED_COUNT = 0, 1, 2
 # Words of an instrument's bounds.
-DUE, MIDS, MORE, MORE_STRIDE, BOUND_WORDS = 4, 5, 16, 4, 40
+DUE, MIDS, ATRS, MORE, MORE_STRIDE, BOUND_WORDS = 4, 5, 6, 16, 4, 40
 FRONT, EVENT, TIGHTEST_PPM, TIGHTEST_OFFSET = 0, 1, 2, 3
 # What an extreme says beside a price: the stop waits for its entry time; it moves with the front of its group.
 WAITING, FLOATS = 0, NEVER
@@ -153,7 +154,6 @@ def release_slot(book, slot):
 def link_stop(book, slot):
     """Put a stop whose row is committed into its group's list, in order of ids: nearly always at the end."""
     terms = book.terms[slot]
-    instrument = np.int64(terms["instrument"])
     index = group_index(book, slot)
     before = np.int64(book.tails[index])
     while before != END and book.terms[before]["stop_id"] > terms["stop_id"]:
@@ -168,14 +168,23 @@ def link_stop(book, slot):
         book.tails[index] = slot
     else:
         book.befores[after] = slot
+    count_stop(book, slot, 1)
+
+
+@njit_inner
+def count_stop(book, slot, change):
+    """Count a stop among those of its instrument that need more than the others."""
+    terms = book.terms[slot]
+    bounds = book.bounds[np.int64(terms["instrument"])]
     if terms["watch"] == MID:
-        book.bounds[instrument][MIDS] += 1
+        bounds[MIDS] += change
+    if terms["kind"] == ATR or terms["kind"] == CHANDELIER:
+        bounds[ATRS] += change
 
 
 @njit_inner
 def unlink_stop(book, slot):
     """Take a stop that has ended out of its group's list, and free its slot."""
-    terms = book.terms[slot]
     index = group_index(book, slot)
     before, after = np.int64(book.befores[slot]), np.int64(book.nexts[slot])
     if before == END:
@@ -186,8 +195,7 @@ def unlink_stop(book, slot):
         book.tails[index] = before
     else:
         book.befores[after] = before
-    if terms["watch"] == MID:
-        book.bounds[np.int64(terms["instrument"])][MIDS] -= 1
+    count_stop(book, slot, -1)
     remove_pending(book, slot)
     release_slot(book, slot)
 

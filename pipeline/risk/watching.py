@@ -39,6 +39,7 @@ from pipeline.risk.levels import (
     trailing_distance,
 )
 from pipeline.risk.stops import (
+    ATRS,
     DUE,
     END,
     EVENT,
@@ -248,7 +249,7 @@ def catch_up(state, instrument):
     book, now_ns = state.book, state.words[RISK_NOW_NS]
     if now_ns < book.bounds[instrument][DUE]:
         return
-    due_ns = NEVER
+    due_ns, groups = NEVER, 0
     series = book.atr.heads[instrument]
     while series != END:
         end_ns = book.atr.bars[series]["end_ns"]
@@ -256,12 +257,14 @@ def catch_up(state, instrument):
             # Levels of the old ATR are kept before it goes; those of the new one come on top, or replace what was provisional.
             keep_levels(book, instrument, series)
             close_bar(state.transaction, book.atr, series)
-            keep_levels(book, instrument, series)
+            groups |= keep_levels(book, instrument, series)
         elif end_ns != 0:
             due_ns = min(due_ns, end_ns)
         series = book.atr.nexts[series]
     book.bounds[instrument][DUE] = due_ns
-    set_all_bounds(book, instrument)
+    for group in range(STOP_GROUPS):
+        if groups >> group & 1:
+            sweep(book, instrument, group, 0)
 
 
 @njit_inner
@@ -273,18 +276,27 @@ def set_all_bounds(book, instrument):
 
 @njit_inner
 def keep_levels(book, instrument, series):
-    """Raise the ratchet of the stops of a series to their level by the present ATR. Twice is as once."""
+    """Raise the ratchet of the stops of a series to their level by the present ATR. Twice is as once.
+
+    Returns:
+        Which groups have such stops, a bit each.
+    """
+    groups = 0
+    if book.bounds[instrument][ATRS] == 0:
+        return groups
     for group in range(STOP_GROUPS):
         slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
         while slot != END:
             terms = book.terms[slot]
             kind = np.int64(terms["kind"])
             if (kind == ATR or kind == CHANDELIER) and terms["series"] == series and book.extremes[slot] != WAITING:
+                groups |= 1 << group
                 atr_ticks = atr_of(book, terms)
                 if atr_ticks != NONE:
                     base = entry_of(terms) if kind == ATR else best_of(book, slot)
                     book.floors[slot] = max(book.floors[slot], base - atr_ticks)
             slot = np.int64(book.nexts[slot])
+    return groups
 
 
 @njit
