@@ -10,9 +10,9 @@ time counts in which risk empties it. Nobody fills exits: a stop that has fired 
             (10%), ATR (10%); half of them LONG, half SHORT; 60% follow bid or ask, 20% trades, 20% the mid; a quarter of those
             that trail have an activation, a fifth of all but targets a break-even. Distances are 2% to 10% of the price (the
             multipliers of the ATR are such that theirs are too), activations and break-evens 0.5% to 3%, entries lie within 1%
-            of the first price. So a few in a hundred fire at most, and many times as often one begins to trail, wakes or breaks
-            even, each of which has the stops of its group looked at. One instrument alone moves 0.6% in a million ticks, as a
-            share does in a day; each of many moves 2% in 200,000.
+            of the first price. So about one in a hundred fires, and many more begin to trail, wake or break even, each of which
+            has the stops of its group looked at. One instrument alone moves 0.6% in a million ticks, as a calm share does in a
+            day; each of many moves 2% in 200,000.
     trend   Only quotes, each a gain: every tick a new high. Trailing stops only, half by percent and half by offset, three
             quarters by bid or ask and the others by the mid. LONG, and SHORT in every other instrument, which falls.
 
@@ -47,8 +47,8 @@ SEED = 20_260_105
 TURNS, TURNS_MIN = 31, 7
 #: Plain Python and numpy get so many ticks of each turn.
 RIVAL_TICKS = 256
-#: What the objects, the arrays and what makes them take for each stop of a case, roughly, and what else must stay free.
-RIVAL_BYTES, SPARE_BYTES = 1_500, 1 << 29
+#: What the objects, the arrays and what makes them take for each stop of a case, roughly; what must stay free of each memory.
+RIVAL_BYTES, SPARE_BYTES, SPARE_SHARED_BYTES = 1_500, 1 << 28, 1 << 24
 # Instruments and stops of each where there are goals, and the goals.
 ONE, MANY, MILLION = (1, 1_000), (1_000, 4), (10_000, 100)
 MANY_NS, ONE_WALK_NS, ONE_TREND_NS, MILLION_WALK_NS, PYTHON_RATIO, STOP_BYTES = 100.0, 100.0, 1_000.0, 250.0, 200.0, 256.0
@@ -66,6 +66,11 @@ def cases_of(settings: Settings) -> list[Case]:
     return one + [Case(*counts, 800, 524) for counts in (MANY, (10_000, 10), MILLION)]
 
 
+def ring_ticks_of(settings: Settings) -> int:
+    """Return the capacity of the ring of ticks."""
+    return settings.pick(65_536, 256)
+
+
 def as_tuples(ticks: np.ndarray) -> list[TickTuple]:
     """Return what the rivals read of ticks."""
     return list(zip(*(ticks[name].tolist() for name in ("event_ns", "instrument", "kind", "a", "b")), strict=True))
@@ -77,7 +82,7 @@ class Contest:
     def __init__(self, case: Case, trends: bool, settings: Settings) -> None:
         rng = np.random.default_rng(SEED)
         terms = draw_trailing(case, rng) if trends else draw_mix(case, rng)
-        self.ring_ticks, self.rival_ticks = settings.pick(65_536, 256), settings.pick(RIVAL_TICKS, 32)
+        self.ring_ticks, self.rival_ticks = ring_ticks_of(settings), settings.pick(RIVAL_TICKS, 32)
         # A trend has no trades, so it has no bars either.
         self.rings = 1 if trends else -(-case.bar_ticks * case.instruments // self.ring_ticks)
         self.turns = settings.pick(max(TURNS_MIN, TURNS // self.rings), 2)
@@ -122,10 +127,10 @@ class Contest:
 
 def missing_room(case: Case, settings: Settings) -> str:
     """Return why a case has no room on this machine, or nothing."""
-    shared = sum(region.count * region.dtype.itemsize for region in regions_of(case, settings.pick(65_536, 256)))
+    shared = sum(region.count * region.dtype.itemsize for region in regions_of(case, ring_ticks_of(settings)))
     needed = shared + RIVAL_BYTES * case.stops + SPARE_BYTES
-    if shared + SPARE_BYTES > shutil.disk_usage(SHM_FOLDER).free:
-        return f"it needs {(shared + SPARE_BYTES) >> 20:,} MiB in {SHM_FOLDER}"
+    if shared + SPARE_SHARED_BYTES > shutil.disk_usage(SHM_FOLDER).free:
+        return f"it needs {(shared + SPARE_SHARED_BYTES) >> 20:,} MiB in {SHM_FOLDER}"
     if needed > psutil.virtual_memory().available:
         return f"it needs {needed >> 20:,} MiB of memory"
     return ""
@@ -172,8 +177,10 @@ def run(settings: Settings) -> Result:
                     continue
                 times[case, trends], values, memory = hold(case, trends, settings)
                 result.rows.append(Row(what, values))
-    result.rows.append(Row("memory", memory))
-    result.ratios = [*goals_of(times), Ratio("bytes a stop", round(memory["bytes_per_stop"], 1), at_most=STOP_BYTES)]
+    result.ratios = goals_of(times)
+    if memory:
+        result.rows.append(Row("memory", memory))
+        result.ratios.append(Ratio("bytes a stop", round(memory["bytes_per_stop"], 1), at_most=STOP_BYTES))
     result.steal_percent, result.preemption_count = disturbance.steal_percent, disturbance.preemption_count
     return result
 

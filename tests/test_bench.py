@@ -2,21 +2,34 @@
 
 import json
 import os
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bench import __main__ as command
-from bench import peer, ring, steal
-from bench.harness import PACE_SLEEP, PACE_SPIN, PACE_YIELD, Pinned, Ratio, choose_cores, in_turns, per_turn_ratio, wait_until
+from bench import peer, ring, steal, stops
+from bench.harness import (
+    PACE_SLEEP,
+    PACE_SPIN,
+    PACE_YIELD,
+    Pinned,
+    Ratio,
+    Settings,
+    choose_cores,
+    in_turns,
+    per_turn_ratio,
+    wait_until,
+)
 from bench.stop_arrays import NumpyManager
 from bench.stop_guard import Guard
 from bench.stop_mix import Case, Stream, draw_mix
 from bench.stop_objects import StopManager
-from bench.stops import as_tuples
 from pipeline.messages import ATR, CHANDELIER, STATIC, TAKE_PROFIT, TRAILING
 
 QUANTILES = {"p50_ns", "p90_ns", "p99_ns", "p99.9_ns", "max_ns", "count"}
@@ -118,6 +131,17 @@ def test_stops_small_has_every_rival_and_what_a_stop_takes(tmp_path: Path) -> No
     assert "bytes a stop" == result["ratios"][-1]["what"]
 
 
+def test_stops_without_room_are_left_out_and_say_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where shared memory is short a case is named with what it needs, and nothing is claimed of it."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=1 << 20))
+    result = stops.run(Settings(small=True))
+    assert 6 == len(result.rows)
+    for row in result.rows:
+        assert re.fullmatch(r".*: left out, it needs \d+ MiB in /dev/shm", row.what)
+        assert not row.values
+    assert [] == result.ratios
+
+
 @pytest.mark.jitless
 @pytest.mark.processes
 @pytest.mark.parametrize("trends", [False, True])
@@ -130,7 +154,10 @@ def test_stop_rivals_on_the_same_ticks_fire_what_the_step_fires(trends: bool) ->
     for first in range(0, 4 * ring_ticks, ring_ticks):
         ticks = stream.next_ticks(ring_ticks)
         guard.time_ticks(ticks)
-        for name, hits in (("plain", plain.take(as_tuples(ticks))), ("vectorised", vectorised.take(as_tuples(ticks)))):
+        for name, hits in (
+            ("plain", plain.take(stops.as_tuples(ticks))),
+            ("vectorised", vectorised.take(stops.as_tuples(ticks))),
+        ):
             fired[name] += [(first + place, stop_id, level) for place, stop_id, level in hits]
     expected = guard.fired()
     kinds = {int(terms["kind"][stop_id - 1]) for _, stop_id, _ in expected}
