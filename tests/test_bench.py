@@ -107,6 +107,7 @@ def test_waiting_small_measures_every_pair_of_strategies(tmp_path: Path) -> None
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(300)
 def test_risk_step_small_fires_nothing_it_should_not_and_has_its_yardsticks(tmp_path: Path) -> None:
     """Every instrument has two stops when it begins, and the real step stands beside reading alone and plain Python."""
     result = run_small("risk_step", tmp_path)
@@ -117,6 +118,7 @@ def test_risk_step_small_fires_nothing_it_should_not_and_has_its_yardsticks(tmp_
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(300)
 def test_stops_small_has_every_rival_and_what_a_stop_takes(tmp_path: Path) -> None:
     """Each case stands on a walk and on a trend beside objects and arrays, and a stop keeps within its bytes."""
     result = run_small("stops", tmp_path)
@@ -144,6 +146,7 @@ def test_stops_without_room_are_left_out_and_say_what_they_need(monkeypatch: pyt
 
 @pytest.mark.jitless
 @pytest.mark.processes
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("trends", [False, True])
 def test_stop_rivals_on_the_same_ticks_fire_what_the_step_fires(trends: bool) -> None:
     """Objects and arrays fire the same stops at the same ticks and levels as the real step, bars that close included."""
