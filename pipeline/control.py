@@ -136,13 +136,16 @@ class Control:
 
     def _look_for_answers(self) -> None:
         """Take note of new events. Nobody waits for this reading end; its words tell people how far it is."""
-        found = self._answers.read()
+        if self._pending:
+            found = self._answers.read()
+            for request_id in np.unique(found["request_id"]).tolist():
+                pending = self._pending.pop(request_id, None)
+                if pending is not None:
+                    self._take(pending, found[found["request_id"] == request_id])
+        else:
+            self._answers.skip()
         base = STRIDE * self._reader
         self._event_words[CURSOR + base], self._event_words[MISSED + base] = self._answers.at, self._answers.missed
-        for request_id in np.unique(found["request_id"]).tolist():
-            pending = self._pending.pop(request_id, None)
-            if pending is not None:
-                self._take(pending, found[found["request_id"] == request_id])
 
     def _take(self, pending: Pending, events: np.ndarray) -> None:
         """Go on with a command whose request is answered; it may have another one."""

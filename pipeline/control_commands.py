@@ -31,8 +31,10 @@ class Owner(Protocol):
     """What commands may ask of the supervisor."""
 
     launch: Launch
-    tell: Callable[[str], None]
     is_halted: bool
+
+    def tell(self, line: str, /) -> None:
+        """Show people a line."""
 
     def pids(self) -> dict[str, int]:
         """Return the pids of all processes that are up."""

@@ -19,6 +19,8 @@ from pipeline.errors import LaunchError
 
 #: sockaddr_un has 108 bytes, and the path in it ends with a zero.
 PATH_BYTES_MAX = 107
+#: Where everyone may make a folder, and where logins have theirs.
+EVERYONES, LOGINS = Path("/tmp"), Path("/run/user")
 FOLDER_MODE, SOCKET_MODE = 0o700, 0o600
 SUFFIX = ".sock"
 #: struct ucred: pid, uid, gid.
@@ -48,7 +50,7 @@ def own_folder() -> Path:
 
 def known_folders() -> list[Path]:
     """Return every folder in which a running instance of this user may have its socket, the likeliest first."""
-    login = Path(f"/run/user/{os.geteuid()}")
+    login = LOGINS / f"{os.geteuid()}"
     folders = [own_folder(), *([login / "stopline"] if _is_runtime_folder(login) else []), _fallback()]
     return list(dict.fromkeys(folders))
 
@@ -104,7 +106,7 @@ def all_sockets() -> list[Path]:
 
 
 def _fallback() -> Path:
-    return Path(f"/tmp/stopline-{os.geteuid()}")
+    return EVERYONES / f"stopline-{os.geteuid()}"
 
 
 def _is_runtime_folder(folder: Path) -> bool:

@@ -63,9 +63,14 @@ def instance_name() -> Iterator[str]:
 
 @pytest.fixture
 def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a folder of this test alone for control sockets; its path is short, as a socket's must be."""
+    """Return a folder of this test alone for control sockets, and the only place where it looks for any.
+
+    Its path is short, as a socket's must be.
+    """
     with tempfile.TemporaryDirectory(prefix="stopline-") as folder:
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        for place in ("EVERYONES", "LOGINS"):
+            monkeypatch.setattr(f"pipeline.control_path.{place}", Path(folder) / place)
         yield Path(folder)
 
 

@@ -26,6 +26,8 @@ from pipeline.errors import UserError, one_line
 from tools import ctl_tables
 from tools.terminal import harmless, say
 
+#: An answer that takes longer is none.
+SECONDS_MAX = 3600
 EXIT_DONE, EXIT_REFUSED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 EPILOG = """\
@@ -172,9 +174,12 @@ def _add_terms(parser: argparse.ArgumentParser, flags: Sequence[tuple[str, str, 
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < 3600:
-        raise ValueError(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and below {SECONDS_MAX}")
     return seconds
 
 

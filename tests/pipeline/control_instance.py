@@ -15,12 +15,12 @@ import numpy as np
 from pipeline.config import config_to_json, load_config, with_overrides
 from pipeline.control import Control
 from pipeline.launch import Launch
-from pipeline.messages import EVENT, REQUEST, REQUEST_REFUSED
+from pipeline.messages import BUY, EVENT, REQUEST, REQUEST_REFUSED
 from pipeline.placement import Seat
 from pipeline.topology import CONTROL, WORKERS
 from shm import ring
 from shm.wait import Strategy
-from tests.pipeline.client_instance import INSTRUMENTS, SIZES, Instance
+from tests.pipeline.client_instance import AAPL, INSTRUMENTS, SIZES, Instance
 
 #: Turns in which an answer must have come.
 TURNS_MAX = 2_000
@@ -207,3 +207,18 @@ def turning(instance: Served) -> Iterator[None]:
         is_over.set()
         thread.join()
     assert [] == faults
+
+
+def holding(instance: Served, *holders: int) -> None:
+    """Have strategies buy 100 AAPL each."""
+    for strategy in holders:
+        instance.submit(AAPL, BUY, 100, strategy)
+    instance.settle()
+
+
+def error_of(instance: Served, question: Any) -> dict[str, Any]:
+    """Ask what must be refused, and return the error."""
+    answer = instance.ask(question)
+    assert answer["ok"] is False, answer
+    assert {"code", "what", "where", "remedy"} <= set(answer["error"])
+    return answer["error"]

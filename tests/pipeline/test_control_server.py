@@ -168,7 +168,7 @@ def test_server_peer_that_says_no_more_is_closed(
         assert 1 == len(server.server._connections)
         monkeypatch.setattr(control_server, limit, -1)
         server.turn()
-        server.until(lambda: (peer.read(), peer.is_ended)[1])
+        server.until(lambda: peer.lines() or peer.is_ended)
         assert [] == server.server._connections
 
 
@@ -196,7 +196,7 @@ def test_server_thousand_connections_cost_sixteen(server: Server, monkeypatch: p
     server.until(lambda: len(server.server._connections) == CONNECTIONS_MAX)
     for _ in range(1_000 // 20):
         flood = [Caller(server.server.path) for _ in range(20)]
-        server.until(lambda flood=flood: all(peer.lines() for peer in flood))
+        server.until(lambda: all(peer.lines() for peer in flood))  # noqa: B023  # called in this very round
         assert {"too_many_connections"} == {peer.lines()[0]["error"]["code"] for peer in flood}
         for peer in flood:
             peer.channel.close()
@@ -340,6 +340,23 @@ def test_folder_without_a_runtime_folder_is_in_tmp(monkeypatch: pytest.MonkeyPat
     assert Path(f"/tmp/stopline-{os.geteuid()}") == own_folder()
 
 
+def test_sockets_are_found_whichever_folder_their_start_had(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that lacks XDG_RUNTIME_DIR is found from a login shell that has it, and the other way round."""
+    (runtime_folder / "EVERYONES").mkdir()
+    login = runtime_folder / "LOGINS" / str(os.geteuid())
+    login.mkdir(parents=True)
+    paths = {}
+    for given in ("", str(login)):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", given)
+        paths[given] = socket_path("test")
+        make_folder(paths[given].parent)
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(paths[given]))
+    for given in paths:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", given)
+        assert set(paths.values()) == set(sockets_of("test"))
+
+
 def test_folder_of_another_user_is_not_entered(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In /tmp anyone may have made the folder first; and a link may lead anywhere."""
     target = runtime_folder / "elsewhere"
@@ -348,7 +365,7 @@ def test_folder_of_another_user_is_not_entered(runtime_folder: Path, monkeypatch
     with pytest.raises(LaunchError, match="not a folder of this user"):
         make_folder(runtime_folder / "stopline")
     user = os.geteuid()
-    monkeypatch.setattr(control_path.os, "geteuid", lambda: user + 1)
+    monkeypatch.setattr("pipeline.control_path.os.geteuid", lambda: user + 1)
     with pytest.raises(LaunchError, match="not a folder of this user"):
         make_folder(target)
 

@@ -77,7 +77,7 @@ def test_request_of_each_kind_carries_each_term_exactly(kind: str) -> None:
         request, subject = set_request(RULES, 1, "AAPL", kind, terms_of(*names))
         expected = {EXACT[name][1]: EXACT[name][2] for name in names}
         fixed = {"kind": SET_STOP, "instrument": AAPL, "strategy": 1, "stop_kind": KINDS.index(kind) + 1}
-        found = {name: int(request[name][0]) for name in REQUEST.names if name != "reserved" and request[name][0]}
+        found = {name: int(request[name][0]) for name in REQUEST.names or () if name != "reserved" and request[name][0]}
         assert {field: value for field, value in (expected | fixed).items() if value} == found
         assert ("set-stop", "AAPL", 1) == subject[:3]
 
