@@ -70,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--date", required=True, type=_day, dest="day", help="day in New York, YYYY-MM-DD")
     one.add_argument("--quotes", type=Path, metavar="Q.zip", help="zip of the quote rows")
     one.add_argument("--trades", type=Path, metavar="T.zip", help="zip of the trade rows")
-    one.add_argument("--exchange", metavar="P", help="letter of the quote book (default: the exchange with the most quotes)")
+    one.add_argument("--exchange", metavar="P", help="letter of the quote book (default: the exchange with the most quotes); "
+                     f"{lean.ALL_EXCHANGES} = best bid and offer of all exchanges")  # fmt: skip
     two = importers.add_parser("binance", help="recorded frames: local ns, space, JSON, one a line")
     two.add_argument("frames", type=Path, metavar="FRAMES.gz")
     two.add_argument("--tick-size", type=_step, metavar="0.10", help="price step (default: the decimals as printed)")
@@ -101,8 +102,12 @@ def import_lean(options: argparse.Namespace) -> Recording:
         day = lean.decode_day(options.day, options.quotes, options.trades, options.exchange, report)
     if len(day.ticks) == 0:
         raise RecordingError("the files hold no usable row", "import lean", "check the files and --exchange")
-    instruments = Instruments([Instrument(options.symbol, lean.TICK_SIZE, lean.LOT_SIZE, venue=day.exchange)])
+    is_merged = day.exchange == lean.ALL_EXCHANGES
+    venue = "" if is_merged else day.exchange
+    instruments = Instruments([Instrument(options.symbol, lean.TICK_SIZE, lean.LOT_SIZE, venue=venue)])
     book = f"quotes of exchange {day.exchange}" if day.exchange else "trades only"
+    if is_merged:
+        book = f"best bid and offer of {day.merged[0]} exchanges, {day.merged[1]:,} sides taken as withdrawn"
     description = f"{options.symbol} {options.day}, {book}"
     with (
         RecordingWriter(options.out, instruments, "lean", description, options.overwrite) as writer,
