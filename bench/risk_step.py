@@ -27,11 +27,12 @@ from pipeline.execution.state import open_execution
 from pipeline.execution.step import step as execution_step
 from pipeline.messages import ARMED, BUY, EVENT, LONG, MARKET, ORDER, QUOTE, REPORT, REQUEST, SELL, SUBMIT, TICK, TICK_OK
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
-from pipeline.risk.state import UNLIMITED, Limits, open_risk
+from pipeline.risk.limits import UNLIMITED, Limits, default_terms
+from pipeline.risk.state import open_risk
 from pipeline.risk.step import TICK_BATCH
 from pipeline.risk.step import step as risk_step
-from pipeline.tables import STOP
-from shm import counters, ring, rows
+from pipeline.stop_rows import StopRows
+from shm import counters, ring
 from shm.atomics import fence_release
 from shm.jit import njit
 from shm.segment import Segment, finish, open_owned
@@ -80,7 +81,8 @@ class Guarded:
         finish(segment)
         segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
         free = np.full(sizes.instruments, UNLIMITED, np.int64)
-        self.risk = open_risk(segment, sizes, Limits(free, free, free, STATIC_PPM, TRAILING_PPM, 1_000_000, 8_000_000))
+        limits = Limits(free, free, free, default_terms(STATIC_PPM, TRAILING_PPM), 1_000_000, 8_000_000)
+        self.risk = open_risk(segment, sizes, limits)
         self.execution = open_execution(segment, sizes, 0)
         self.scratch = np.zeros(2 * STOPS_PER_POSITION_MAX, np.int64)
         self.ticks = ring.open_producer(segment, ring.open_ring(segment, "ticks", TICK))
@@ -174,7 +176,7 @@ class Guarded:
 
     def armed(self) -> int:
         """Return how many stops are armed."""
-        return int((rows.snapshot(rows.open_table(self.segment, "stops", STOP))["state"] == ARMED).sum())
+        return int((StopRows(self.segment).read()["state"] == ARMED).sum())
 
     def counter(self, name: str) -> int:
         """Return one of risk's counters."""

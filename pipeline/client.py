@@ -20,13 +20,15 @@ from typing import Any, Self
 import numpy as np
 
 from pipeline import topology
-from pipeline.client_kernels import MarketOrder, Stream, open_words_table, read_rows, read_stops, send_market, warm_up
+from pipeline.client_kernels import MarketOrder, Stream, open_words_table, read_rows, send_market, warm_up
 from pipeline.client_slot import Attachment, InstanceGone, SlotTaken, claim_slot, gone
 from pipeline.client_tables import Position, Stop, position_of, stop_of
 from pipeline.errors import StoplineError, UserError
 from pipeline.instruments import Instruments
-from pipeline.messages import ARMED, BUY, EVENT, QUANTITY_LOTS_LIMIT, REPORT, REQUEST, SELL, TICK, TICK_OK, TRIGGERED
-from pipeline.tables import MARK, POSITION, STOP
+from pipeline.messages import BUY, EVENT, QUANTITY_LOTS_LIMIT, REPORT, REQUEST, SELL, TICK, TICK_OK
+from pipeline.order_ids import REQUEST_SEQ_BITS
+from pipeline.stop_rows import StopRows
+from pipeline.tables import MARK, POSITION
 from shm import heartbeat
 from shm.heartbeat import Command, State
 from shm.layout import WORD
@@ -37,8 +39,6 @@ __all__ = [
     "order_id_of", "warm_up",
 ]  # fmt: skip
 
-#: An entry's order id is (slot + 1) << this | sequence of its request; risk.entries makes the same.
-REQUEST_SEQ_BITS = 48
 #: Risk is the one reader of a requests ring.
 RISK_READER = 0
 #: How often the calls look whether the instance still runs: a look costs system calls.
@@ -127,8 +127,7 @@ class Client:
         self._reports = Stream(segment, "reports", REPORT, ends["reports"])
         self._events = Stream(segment, "events", EVENT, ends["events"])
         self._positions = open_words_table(segment, "positions", POSITION)
-        self._stops = open_words_table(segment, "stops", STOP)
-        self._extremes = segment.array("extremes")
+        self._stops = StopRows(segment)
         self._marks = segment.array("marks", MARK)
         self._risk_words = segment.array("risk.state")
         self._looked_ns = 0
@@ -350,11 +349,8 @@ class Client:
     def stops(self) -> list[Stop]:
         """Return this strategy's stops that are armed or fired, each with its present level, in order of their ids."""
         self._look()
-        rows, extremes = np.empty(len(self._extremes), STOP), np.empty(len(self._extremes), np.int64)
-        read_stops(self._stops, self._extremes, rows.view(np.int64).reshape(len(rows), STOP.itemsize // WORD), extremes)
-        ours = (rows["strategy"] == self.slot) & ((rows["state"] == ARMED) | (rows["state"] == TRIGGERED))
-        found = [stop_of(self.instruments, rows[k], int(extremes[k])) for k in np.flatnonzero(ours)]
-        return sorted(found, key=lambda stop: stop.stop_id)
+        rows = self._stops.read()
+        return [stop_of(self.instruments, row) for row in rows[rows["position"] // len(self.instruments) == self.slot]]
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.messages import MARKET, REQUEST, SUBMIT
-from shm.atomics import fence_acquire, load_relaxed, monotonic_ns
+from pipeline.stop_rows import StopWords, read_stops
+from shm.atomics import monotonic_ns
 from shm.jit import njit
 from shm.layout import WORD
 from shm.ring import (
@@ -80,26 +81,6 @@ def read_rows(table, first, output_words):
         read(table, first + k, output_words[k])
 
 
-@njit
-def read_stops(table, extremes, output_words, output_extremes):
-    """Copy every row of the stops table, each with the best price that belongs to it.
-
-    Args:
-        table: The stops, as a Table of words.
-        extremes: int64 per row, stored in place by risk.
-        output_words: (rows, words), filled.
-        output_extremes: int64 per row, filled.
-    """
-    for row in range(output_words.shape[0]):
-        while True:
-            version = read(table, row, output_words[row])
-            output_extremes[row] = load_relaxed(extremes, row)
-            # Acquire: pairs with fence_release in transaction.apply. A slot that another stop took meanwhile is read again.
-            fence_acquire()
-            if load_relaxed(table.commits, row) == version:
-                break
-
-
 def open_words_table(segment: Segment, name: str, dtype: np.dtype) -> Table:
     """Return a table of the instance for the kernels here, its records as words."""
     table = open_table(segment, name, dtype)
@@ -167,4 +148,5 @@ def warm_up() -> None:
     advance(reader, 0)
     table = Table(np.zeros(1, np.int64), ring.slot_words, ring.slot_words, 0)
     read_rows(table, 0, output[:1])
-    read_stops(table, np.zeros(1, np.int64), output[:1], np.zeros(1, np.int64))
+    words_of = np.zeros((1, 1), np.int64)
+    read_stops(StopWords(table, words_of, *[np.zeros(1, np.int64)] * 3), np.zeros((1, output.shape[1] + 4), np.int64))

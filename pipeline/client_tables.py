@@ -6,7 +6,8 @@ from decimal import Decimal
 import numpy as np
 
 from pipeline.instruments import EXACT, Instruments
-from pipeline.messages import LONG, STATIC, STOP_KIND_NAMES, STOP_STATE_NAMES, TRAILING
+from pipeline.messages import STOP_KIND_NAMES, STOP_STATE_NAMES, TIME, WATCH_NAMES
+from pipeline.order_ids import ATTEMPT_BITS, EXIT_ID_BIT
 
 PPM = 1_000_000
 
@@ -65,31 +66,39 @@ class Stop:
     Attributes:
         stop_id: Its number, never used again.
         symbol: The instrument it guards.
-        kind: "static", "trailing".
+        kind: "static", "trailing", "atr", "chandelier", "time" or "take_profit".
+        watch: "bid_ask", "last" or "mid".
         state: "armed", or "triggered": its exit is on the way or owed.
         side: LONG or SHORT, of the position.
-        level: Price at which it fires, or fired.
+        level: Price at which it fires, or fired; a take-profit's target; None where only time fires it.
         entry_price: Its reference.
-        percent: Distance, percent.
-        best_ticks: Best price since armed; 0 = waits for its first tick.
+        percent: Distance, percent; 0 = it has another.
+        best_price: Best price since armed; None = it waits for its entry time.
+        is_provisional: An ATR stop that has no ATR yet, and lies at its percentage.
         is_owed: It fired, and no exit of it works at this moment.
         order_id: Its last exit; 0 = none.
+        deadline_ns: TIME: stream time at which it fires; else 0.
+        *_ticks: The same in units of the watch: half ticks where it follows the mid.
     """
 
     stop_id: int
     symbol: str
     kind: str
+    watch: str
     state: str
     side: int
-    level: Decimal
+    level: Decimal | None
     entry_price: Decimal
     percent: Decimal
+    best_price: Decimal | None
+    is_provisional: bool
+    is_owed: bool
+    order_id: int
+    deadline_ns: int
     instrument: int
     level_ticks: int
     entry_ticks: int
     best_ticks: int
-    is_owed: bool
-    order_id: int
     generation: int
 
 
@@ -121,47 +130,32 @@ def position_of(instruments: Instruments, index: int, row: np.ndarray, mark: np.
     )
 
 
-def stop_of(instruments: Instruments, row: np.ndarray, best_ticks: int) -> Stop:
-    """Return a stop from its row and the best price since it was armed, in ticks."""
-    index = int(row["instrument"])
-    item = instruments[index]
-    level_ticks = int(row["trigger_level_ticks"]) or stop_level(row, best_ticks)
+def stop_of(instruments: Instruments, row: np.ndarray) -> Stop:
+    """Return a stop from its STOP_ROW."""
+    index, watch = int(row["instrument"]), int(row["watch"])
+
+    def price(ticks: int) -> Decimal:
+        return Decimal(instruments.watched_text(index, ticks, watch))
+
+    level, best = int(row["level_ticks"]), int(row["best_ticks"])
     return Stop(
         stop_id=int(row["stop_id"]),
-        symbol=item.symbol,
+        symbol=instruments[index].symbol,
         kind=STOP_KIND_NAMES[row["kind"]],
+        watch=WATCH_NAMES[watch],
         state=STOP_STATE_NAMES[row["state"]],
         side=int(row["side"]),
-        level=EXACT.multiply(item.tick_size, level_ticks),
-        entry_price=EXACT.multiply(item.tick_size, int(row["entry_ticks"])),
+        level=price(level) if level else None,
+        entry_price=price(int(row["entry_ticks"])),
         percent=Decimal(int(row["percent_ppm"])) / (PPM // 100),
-        instrument=index,
-        level_ticks=level_ticks,
-        entry_ticks=int(row["entry_ticks"]),
-        best_ticks=best_ticks,
+        best_price=price(best) if best else None,
+        is_provisional=bool(row["is_provisional"]),
         is_owed=bool(row["owed"]),
-        order_id=int(row["order_id"]),
+        order_id=EXIT_ID_BIT | int(row["stop_id"]) << ATTEMPT_BITS | int(row["attempt"]) if row["attempt"] else 0,
+        deadline_ns=int(row["deadline_ns"]) if row["kind"] == TIME else 0,
+        instrument=index,
+        level_ticks=level,
+        entry_ticks=int(row["entry_ticks"]),
+        best_ticks=best,
         generation=int(row["generation"]),
     )
-
-
-def stop_level(row: np.ndarray, best_ticks: int) -> int:
-    """Return the present level of a stop in ticks (DESIGN section 7): what risk's kernels compute, in Python's integers.
-
-    Args:
-        row: STOP.
-        best_ticks: Best price since armed; 0 = not armed yet.
-    """
-    side, ppm = int(row["side"]), int(row["percent_ppm"])
-    given = int(row["level_ticks"])
-    first = given if row["kind"] == STATIC and given > 0 else _percent_level(side, int(row["entry_ticks"]), ppm)
-    if row["kind"] != TRAILING or best_ticks == 0:
-        return first
-    trailed = _percent_level(side, best_ticks, ppm)
-    return max(first, trailed) if side == LONG else min(first, trailed)
-
-
-def _percent_level(side: int, price_ticks: int, ppm: int) -> int:
-    if side == LONG:
-        return price_ticks * (PPM - ppm) // PPM
-    return -(-price_ticks * (PPM + ppm) // PPM)

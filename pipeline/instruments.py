@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InstrumentError, nearest
-from pipeline.messages import PRICE_TICKS_LIMIT, PRODUCT_LIMIT, QUANTITY_LOTS_LIMIT
+from pipeline.messages import MID, PRICE_TICKS_LIMIT, PRODUCT_LIMIT, QUANTITY_LOTS_LIMIT
 
 SYMBOL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,31}"
 #: Tick size, lot size and multiplier lie between these, so that no conversion can need more digits than EXACT has.
@@ -123,6 +123,16 @@ class Instruments:
     def price_text(self, index: int, ticks: int) -> str:
         """Write a price of `ticks` as a decimal with the places of the tick size: 10001 at 0.01 is "100.01"."""
         return format(EXACT.multiply(self._items[index].tick_size, Decimal(int(ticks))), "f")
+
+    def half_ticks_text(self, index: int, half_ticks: int) -> str:
+        """Write a price of so many half ticks as a decimal: as ticks where they are whole."""
+        if half_ticks % 2 == 0:
+            return self.price_text(index, half_ticks // 2)
+        return format(EXACT.divide(EXACT.multiply(self._items[index].tick_size, Decimal(int(half_ticks))), Decimal(2)), "f")
+
+    def watched_text(self, index: int, price: int, watch: int) -> str:
+        """Write a price in units of a stop's watch as a decimal: half ticks where it follows the mid (messages.MID)."""
+        return self.half_ticks_text(index, price if watch == MID else 2 * price)
 
     def quantity_text(self, index: int, lots: int) -> str:
         """Write a signed quantity of `lots` as a decimal in units, with the places of the lot size."""

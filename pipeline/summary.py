@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pipeline.messages import FREE, STOP_STATE_NAMES, TICK_REASONS
+from pipeline.messages import STOP_KIND_NAMES, STOP_STATE_NAMES, TICK_REASONS
 from pipeline.view import View
 from shm.wait import Strategy
 
 #: Stops by kind: name, counter of those armed, counter of those that fired.
-STOP_KINDS = {"static": ("stops_static_armed", "static_triggered"), "trailing": ("stops_trailing_armed", "trailing_triggered")}
+STOP_KINDS = {kind: (f"stops_{kind}_armed", f"{kind}_triggered") for kind in STOP_KIND_NAMES[1:]}
 
 
 def summarize(view: View) -> dict[str, Any]:
@@ -56,7 +56,6 @@ def summarize(view: View) -> dict[str, Any]:
 def positions(view: View) -> list[dict[str, Any]]:
     """Return every position that was ever opened, with its P&L in money as decimal text and its stops."""
     marks, stops = view.marks(), view.stops()
-    stops = stops[stops["state"] != FREE]
     rows = view.positions()
     result = []
     for row in np.flatnonzero(rows["fill_count"]):

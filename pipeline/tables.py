@@ -27,34 +27,70 @@ POSITION = np.dtype(
     align=True,
 )
 
-#: Risk's. Free rows have state FREE and are used again; ids never are.
-STOP = np.dtype(
+#: Risk's. What a stop was set with, slot by slot: written while the slot is free, and left as it is until it is free again. So
+#: one copy will do; the commit of the row in STOP, which lies beside it, says when it counts.
+STOP_TERMS = np.dtype(
     [
-        ("stop_id", "i8"),
-        ("generation", "i8"),  #: of the position it guards
-        ("entry_ticks", "i8"),  #: E
-        ("entry_ns", "i8"),  #: armed from the first tick at or after it
-        ("percent_ppm", "i8"),
-        ("level_ticks", "i8"),  #: level when armed
-        ("trigger_ns", "i8"),  #: stream time at which it fired
-        ("trigger_ticks", "i8"),  #: watched price that fired it
-        ("trigger_level_ticks", "i8"),
-        ("trigger_seq", "i8"),  #: ticks ring sequence of that tick
-        ("order_id", "i8"),  #: its last exit order; 0 = none
-        ("retry_ns", "i8"),  #: stream time of the next attempt, where one is owed
+        ("stop_id", "i8"),  #: never used again
+        ("entry_ticks", "i8"),  #: E, in units of the watch
+        ("entry_ns", "i8"),  #: armed from the first tick at which stream time is at or after it
+        ("price_ticks", "i8"),  #: given level, or target of a take-profit, in units of the watch; 0 = none
+        ("offset_ticks", "i8"),  #: trailing distance in units of the watch; 0 = none
+        ("deadline_ns", "i8"),  #: TIME: stream time at which it fires
         ("position", "u4"),  #: row in the positions table
         ("instrument", "u4"),
+        ("percent_ppm", "u4"),  #: distance; of ATR stops the one that holds until there is an ATR
+        ("activation_ppm", "u4"),  #: profit at which it wakes; 0 = awake
+        ("breakeven_ppm", "u4"),  #: profit from which its level is E at least; 0 = never
+        ("atr_ppm", "u4"),  #: multiplier of the ATR times 10**6
+        ("series", "u4"),  #: row in the ATR series
+        ("fraction_ppm", "u4"),  #: share of the position that it exits; 0 = all
+        ("limit_ticks", "u4"),  #: collar of its exit; 0 = market
+        ("escalate_ms", "u4"),  #: stream time after which a limit exit becomes a market order
+        ("generation", "u4"),  #: of the position it guards
         ("kind", "u1"),  #: messages.STATIC, ...
-        ("state", "u1"),  #: FREE, ARMED, TRIGGERED, ENDED
         ("watch", "u1"),  #: BID_ASK, LAST, MID
-        ("owed", "u1"),  #: 1 = fired, and no exit of it works
-        ("attempt", "u2"),  #: exits sent so far
-        ("strategy", "u2"),
-        ("side", "i8"),  #: LONG, SHORT
-        ("reserved", "i8"),
+        ("side", "i1"),  #: LONG, SHORT
+        ("reserved", "u1"),
     ],
     align=True,
 )
+
+#: Risk's. What becomes of a stop. Free slots have state FREE or ENDED and are used again.
+STOP = np.dtype(
+    [
+        ("trigger_ns", "i8"),  #: stream time at which it fired
+        ("trigger_ticks", "i8"),  #: watched price that fired it, in units of the watch
+        ("trigger_level_ticks", "i8"),
+        ("trigger_seq", "i8"),  #: ticks ring sequence of that tick
+        ("retry_ns", "i8"),  #: stream time of the next attempt, or at which a limit exit becomes a market order
+        ("attempt", "u2"),  #: exits sent so far: the number in the id of the last
+        ("state", "u1"),  #: FREE, ARMED, TRIGGERED, ENDED
+        ("owed", "u1"),  #: 1 = fired, and no exit of it works
+        ("escalated", "u1"),  #: 1 = its limit exit was taken back, the next is a market order
+        ("reason", "u1"),  #: TRIGGER_*
+        ("reserved", "u2"),
+    ],
+    align=True,
+)
+
+#: Risk's. One ATR series (DESIGN section 7): what its closed bars amount to. Prices in half ticks.
+SERIES = np.dtype(
+    [
+        ("bar_ns", "i8"),  #: length of a bar; 0 = the row is free
+        ("previous_close", "i8"),
+        ("bar_count", "i8"),  #: bars closed
+        ("seed_sum", "i8"),  #: sum of the first `period` true ranges
+        ("atr", "f8"),  #: from `period` bars on
+        ("instrument", "u4"),
+        ("period", "u4"),
+        ("reserved", "i8", (2,)),
+    ],
+    align=True,
+)
+
+#: Risk's, hot: the open bar of a series, stored in place. Prices in half ticks.
+BAR = np.dtype([("end_ns", "i8"), ("high", "i8"), ("low", "i8"), ("close", "i8")], align=True)  #: end_ns 0 = no tick yet
 
 #: Risk's, hot: stored in place word by word, each tick. What a dead process left half done the same tick sets again.
 MARK = np.dtype(
@@ -132,5 +168,6 @@ VENUE_FILL = np.dtype(
     align=True,
 )
 
-assert POSITION.itemsize == STOP.itemsize == ORDER_STATE.itemsize == 128, "two cache lines"
-assert MARK.itemsize == VENUE_ORDER.itemsize == VENUE_FILL.itemsize == 64, "one cache line"
+assert POSITION.itemsize == ORDER_STATE.itemsize == 128, "two cache lines"
+assert (STOP_TERMS.itemsize, STOP.itemsize) == (96, 48), "a stop takes 256 bytes in all at most: 96 + 2 * 48 and its words"
+assert SERIES.itemsize == MARK.itemsize == VENUE_ORDER.itemsize == VENUE_FILL.itemsize == 64, "one cache line"

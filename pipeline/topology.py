@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, STOP_KIND_NAMES, TICK, TICK_REASONS
-from pipeline.tables import MARK, ORDER_STATE, POSITION, STOP, VENUE_FILL, VENUE_ORDER
+from pipeline.tables import BAR, MARK, ORDER_STATE, POSITION, SERIES, STOP, STOP_TERMS, VENUE_FILL, VENUE_ORDER
 from shm import counters, heartbeat, histogram, ring, rows, transaction
 from shm.layout import Region
 from shm.ring import GATING, LOSSY
@@ -119,7 +119,7 @@ REASON_COUNT = 64
 HISTOGRAMS = ("ingest_to_risk", "risk_to_execution", "tick_to_order", "request_to_order", "execution_to_risk")
 
 # Words that risk keeps in place: monotone, or set again by the same input.
-RISK_NOW_NS, RISK_NEXT_STOP, RISK_NEXT_EVENT = 0, 1, 2
+RISK_NOW_NS, RISK_NEXT_STOP, RISK_SERIES = 0, 1, 2
 # Words that ingest keeps: how much of the feed is consumed, and the pairing of event time with our clock.
 FEED_POSITION, ANCHOR_NS, ANCHOR_EVENT_NS, FEED_LAST_EVENT_NS = 0, 1, 2, 3
 # Words of the paper venue.
@@ -129,6 +129,8 @@ FILLS_REPORTED = 0
 # Words of the supervisor: may entries leave; has the feed ended; anchors of the clocks.
 ENTRIES_ALLOWED, STARTED_NS, STARTED_UTC_NS, RESTARTS = 0, 1, 2, 8
 STATE_WORDS = 32
+#: Stops of one instrument that follow the same price in the same direction: a group for each watch and side.
+STOP_GROUPS = 6
 
 
 def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
@@ -146,7 +148,13 @@ def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
     result += [Region(f"{owner}.state", words, STATE_WORDS) for owner in ("ingest", "risk", "execution", "venue", "supervisor")]
     result += rows.regions("positions", POSITION, sizes.book_count * sizes.instruments)
     result += rows.regions("stops", STOP, sizes.stops)
-    result += [Region("marks", MARK, sizes.instruments), Region("extremes", words, sizes.stops)]
+    result.append(Region("stops.terms", STOP_TERMS, sizes.stops))
+    # Words of stops that ticks move, stored in place: best price since armed, ratchet of ATR levels, level as last worked out;
+    # and the best price that those share which move with every new one (pipeline.risk.watching).
+    result += [Region(f"stops.{name}", words, sizes.stops) for name in ("extremes", "floors", "levels")]
+    result.append(Region("stops.fronts", words, STOP_GROUPS * sizes.instruments))
+    result += [*rows.regions("series", SERIES, sizes.series), Region("bars", BAR, sizes.series)]
+    result.append(Region("marks", MARK, sizes.instruments))
     result += rows.regions("order_states", ORDER_STATE, sizes.working_orders)
     result += rows.regions("venue.orders", VENUE_ORDER, sizes.venue_orders)
     result.append(Region("venue.fills", VENUE_FILL, sizes.venue_orders))

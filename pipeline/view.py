@@ -7,8 +7,9 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.instruments import Instruments
-from pipeline.messages import ARMED, EVENT, LONG, REJECT_REASONS, STATIC, TRAILING, TRIGGERED
-from pipeline.tables import MARK, POSITION, STOP, VENUE_FILL, VENUE_ORDER
+from pipeline.messages import ARMED, EVENT, REJECT_REASONS, TRIGGERED
+from pipeline.stop_rows import StopRows
+from pipeline.tables import MARK, POSITION, VENUE_FILL, VENUE_ORDER
 from shm import counters, heartbeat, histogram, rows
 from shm.heartbeat import State
 from shm.ring import LOSSY, RingView, open_ring
@@ -16,7 +17,6 @@ from shm.segment import Segment
 
 #: How often a row that changes while it is copied is looked at again.
 ATTEMPTS = 100
-PPM = 1_000_000
 
 
 class RingDepth(NamedTuple):
@@ -42,7 +42,7 @@ class Holdings(NamedTuple):
     """Positions and stops of one moment."""
 
     positions: np.ndarray  #: POSITION
-    stops: np.ndarray  #: STOP
+    stops: np.ndarray  #: STOP_ROW, those that are armed or fired
     is_steady: np.ndarray  #: bool for each position: False = it opened, flipped or closed while this was read
 
 
@@ -67,6 +67,7 @@ class View:
         self.sizes = topology.Sizes(**self.about["sizes"])
         self.instruments = Instruments.from_json(self.about["instruments"])
         self.workers = tuple(self.about["placement"])
+        self._stop_rows = StopRows(segment)
         self._supervisor = segment.array("supervisor.state")
         table = topology.ring_rows(self.sizes.strategies)
         self._rings = [(row, RingView(open_ring(segment, row.name, row.dtype))) for row in table]
@@ -128,8 +129,12 @@ class View:
         return self.rows("positions", POSITION)
 
     def stops(self) -> np.ndarray:
-        """Return every row of the stops table, STOP; those that hold nothing have state FREE."""
-        return self.rows("stops", STOP)
+        """Return the stops that are armed or fired, by their ids, each with its present level: array of STOP_ROW."""
+        return self._stop_rows.read()
+
+    def series(self) -> np.ndarray:
+        """Return every ATR series in use: array of SERIES."""
+        return self._stop_rows.series()
 
     def stop_counts(self) -> StopCounts:
         """Return how many stops are armed, exiting and owed now."""
@@ -143,20 +148,6 @@ class View:
         before, stops, after = self.positions(), self.stops(), self.positions()
         same = (before["generation"] == after["generation"]) & ((before["quantity_lots"] == 0) == (after["quantity_lots"] == 0))
         return Holdings(after, stops, same)
-
-    def stop_levels(self, stops: np.ndarray) -> np.ndarray:
-        """Return the level of each stop as it is now, in ticks, by the formulas of `risk.levels`; shape (stops,), int64.
-
-        Args:
-            stops: What `stops` returned.
-        """
-        extremes = self.segment.array("extremes").copy()
-        entries, ppm, is_long = stops["entry_ticks"], stops["percent_ppm"], stops["side"] == LONG
-        given = (stops["kind"] == STATIC) & (stops["level_ticks"] > 0)
-        first = np.where(given, stops["level_ticks"], _percent_levels(is_long, entries, ppm))
-        trailed = _percent_levels(is_long, extremes, ppm)
-        tighter = np.where(is_long, np.maximum(first, trailed), np.minimum(first, trailed))
-        return np.where((stops["kind"] == TRAILING) & (extremes != 0), tighter, first)
 
     def marks(self) -> np.ndarray:
         """Return a copy of the marks, one MARK for each instrument."""
@@ -177,10 +168,6 @@ class View:
     def money(self, instrument: int, tick_lots: int) -> Decimal:
         """Return tick-lots as money in the instrument's currency."""
         return self.instruments.money(instrument, tick_lots)
-
-
-def _percent_levels(is_long: np.ndarray, prices: np.ndarray, ppm: np.ndarray) -> np.ndarray:
-    return np.where(is_long, prices * (PPM - ppm) // PPM, -(-prices * (PPM + ppm) // PPM))
 
 
 def restart_word(name: str) -> int:

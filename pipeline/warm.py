@@ -77,7 +77,9 @@ def warm_stages(about: dict, names: Sequence[str]) -> Iterator[str]:
 def _scratch(about: dict) -> Iterator[Segment]:
     """Give an instance that nobody else sees: its file has no name once it is open."""
     given = Sizes(**about["sizes"])
-    sizes = Sizes(given.instruments, given.strategies, *[SCRATCH_SIZE] * 8, series=given.instruments + SCRATCH_SIZE)
+    scratch = dict.fromkeys(Sizes._fields, SCRATCH_SIZE)
+    scratch |= {"instruments": given.instruments, "strategies": given.strategies, "books": 0, "series": given.instruments}
+    sizes = Sizes(**scratch)
     segment = open_owned(f"warm-{os.getpid()}", regions(sizes, about["blob_bytes"]), fresh=True)
     segment.unlink()
     try:

@@ -27,7 +27,6 @@ from pipeline.messages import (
 from tests.oracle import Crossing, crossings, fold, is_price_of_market
 from tests.rig import Rig
 
-STATIC_KIND, TRAILING_KIND = 1, 2
 #: An exit's order id ends with its attempt.
 ATTEMPT_MASK = 0xFFFF
 
@@ -136,6 +135,13 @@ def assert_exits_only_reduce(rig: Rig) -> None:
             assert abs(after) < abs(before) and before * after >= 0, f"an exit turned {before} lots into {after} of {key}"
 
 
+def in_stream_time(ticks: np.ndarray) -> np.ndarray:
+    """Return a copy of ticks with stream time instead of their own: the latest time of any tick so far."""
+    result = ticks.copy()
+    result["event_ns"] = np.maximum.accumulate(ticks["event_ns"])
+    return result
+
+
 def quotes_of(ticks: list[tuple[int, np.void]], instrument: int) -> list[tuple[int, np.void]]:
     """Return an instrument's accepted quotes."""
     return [
@@ -151,7 +157,7 @@ def assert_stops_kept(rig: Rig) -> None:
     armed = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_ARMED}
     fired = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_TRIGGERED}
     ended = {int(event["stop_id"]): event for event in events if event["kind"] == STOP_ENDED}
-    ticks = list(enumerate(rig.records("ticks", TICK)))
+    ticks = list(enumerate(in_stream_time(rig.records("ticks", TICK))))
     quotes = {instrument: quotes_of(ticks, instrument) for instrument in range(rig.sizes.instruments)}
     guarded: dict[tuple[int, int, int], list[tuple[Crossing, int]]] = {}
     for stop_id, event in armed.items():
@@ -177,8 +183,8 @@ def assert_stops_kept(rig: Rig) -> None:
 
 def crossings_of(rig: Rig, armed: np.void, quotes: dict[int, list[tuple[int, np.void]]]) -> list[Crossing]:
     """Return where the oracle has a stop crossed."""
-    percents = {STATIC_KIND: rig.limits.default_stop_ppm, TRAILING_KIND: rig.limits.trailing_stop_ppm}
     kind = int(armed["stop_kind"])
+    percents = dict(zip(rig.limits.defaults["kind"].tolist(), rig.limits.defaults["percent_ppm"].tolist(), strict=True))
     found = crossings(
         kind, int(armed["side"]), int(armed["price_ticks"]), entry_ns_of(rig, armed), percents[kind],
         quotes[int(armed["instrument"])], int(armed["tick_seq"]),
@@ -211,6 +217,6 @@ def assert_tables_match(rig: Rig) -> None:
         if position["quantity_lots"] == 0:
             assert len(mine) == 0, f"stops on flat position {row}"
         else:
-            expected = (rig.limits.default_stop_ppm > 0) + (rig.limits.trailing_stop_ppm > 0)
+            expected = len(rig.limits.defaults)
             assert expected == len(mine), f"position {row} has {len(mine)} stops"
             assert (mine["generation"] == position["generation"]).all()

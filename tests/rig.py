@@ -19,9 +19,11 @@ from pipeline.execution.step import step as execution_step
 from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, IngestState, open_ingest
 from pipeline.ingest.step import step as ingest_step
 from pipeline.messages import EVENT, MARKET, ORDER, QUOTE, REPORT, REQUEST, SUBMIT, TICK
-from pipeline.risk.state import UNLIMITED, Limits, RiskState, open_risk
+from pipeline.risk.limits import UNLIMITED, Limits, default_terms
+from pipeline.risk.state import RiskState, open_risk
 from pipeline.risk.step import step as risk_step
-from pipeline.tables import POSITION, STOP, VENUE_FILL, VENUE_ORDER
+from pipeline.stop_rows import StopRows
+from pipeline.tables import POSITION, VENUE_FILL, VENUE_ORDER
 from shm import counters, ring, rows, segment
 
 SIZES = topology.Sizes(
@@ -38,7 +40,7 @@ STAGES = ("ingest", "risk", "execution", "strategy")
 def limits(instruments: int, default_stop_ppm: int = 20_000, trailing_stop_ppm: int = 10_000) -> Limits:
     """Return limits that refuse nothing, and stops of 2% and 1%."""
     free = np.full(instruments, UNLIMITED, np.int64)
-    return Limits(free, free.copy(), free.copy(), default_stop_ppm, trailing_stop_ppm, 1_000, 8_000)
+    return Limits(free, free.copy(), free.copy(), default_terms(default_stop_ppm, trailing_stop_ppm), 1_000, 8_000)
 
 
 def quotes(prices: Iterable[tuple[int, int, int]], start_ns: int = 1_000_000, every_ns: int = 1_000) -> np.ndarray:
@@ -233,8 +235,8 @@ class Rig:
         return rows.snapshot(rows.open_table(self.segment, "positions", POSITION))
 
     def stops(self) -> np.ndarray:
-        """Return a copy of the stops table."""
-        return rows.snapshot(rows.open_table(self.segment, "stops", STOP))
+        """Return the stops that are armed or fired, each with its present level: array of STOP_ROW."""
+        return StopRows(self.segment).read()
 
     def records(self, name: str, dtype: np.dtype) -> np.ndarray:
         """Return a copy of all records of a ring that are still in it."""

@@ -34,7 +34,7 @@ from pipeline.messages import (
     TICK,
     TRADE,
 )
-from pipeline.risk.state import NOT_SET, UNLIMITED
+from pipeline.risk.limits import NOT_SET, UNLIMITED
 from pipeline.tables import VENUE_FILL
 from shm import ring
 from shm.jit import JIT_ENABLED

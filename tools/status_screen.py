@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.launch import Launch
-from pipeline.messages import ARMED, STOP_KIND_NAMES, STOP_TRIGGERED, TICK_REASONS, TRIGGERED
+from pipeline.messages import MID, STOP_KIND_NAMES, STOP_TRIGGERED, TAKE_PROFIT, TICK_REASONS, TRIGGER_REASONS
 from pipeline.placement import ANY_CORE
 from pipeline.summary import unrealised_tick_lots
 from pipeline.usage import cpu_seconds_of
@@ -118,11 +118,13 @@ class StatusScreen:
         seconds, nanoseconds = divmod(int(event["event_ns"]), 1_000_000_000)
         stamp = time.strftime("%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1_000_000:03d}"
         side = "long" if event["side"] > 0 else "short"
-        price, level = instruments.price_text(index, event["price_ticks"]), instruments.price_text(index, event["level_ticks"])
+        price, level = (instruments.watched_text(index, event[name], event["watch"]) for name in ("price_ticks", "level_ticks"))
+        cause = f"level {level}" if event["level_ticks"] else TRIGGER_REASONS[event["reason"]]
+        kind = STOP_KIND_NAMES[event["stop_kind"]].replace("_", "-")
         line = Text(f"{stamp}  ")
         line.append(f"{instruments[index].symbol:<9}", "bold")
-        line.append(f"{STOP_KIND_NAMES[event['stop_kind']]} stop fired", "bold red")
-        line.append(f" at {price} (level {level}), {side} {instruments.quantity_text(index, event['quantity_lots'])}")
+        line.append(f"{kind} fired" if event["stop_kind"] == TAKE_PROFIT else f"{kind} stop fired", "bold red")
+        line.append(f" at {price} ({cause}), {side} {instruments.quantity_text(index, event['quantity_lots'])}")
         return line
 
     def _head(self) -> RenderableType:
@@ -168,8 +170,8 @@ class StatusScreen:
         grid.add_row("refused", _counts(refused))
         stops = self._view.stop_counts()
         grid.add_row("stops", Text.assemble(f"{stops.armed:,} armed, ", (f"{risk['stops_triggered']:,} fired", "bold")))
-        by_kind = f"static {risk['static_triggered']:,}, trailing {risk['trailing_triggered']:,}"
-        grid.add_row("", by_kind)
+        fired = {kind: risk[f"{kind}_triggered"] for kind in STOP_KIND_NAMES[1:]}
+        grid.add_row("", ", ".join(f"{kind} {count:,}" for kind, count in fired.items() if count) or "none fired")
         grid.add_row("owed", Text(f"{stops.owed:,}", "bold red" if stops.owed else "green"))
         return _panel(grid, "flow")
 
@@ -215,8 +217,9 @@ class StatusScreen:
         """Yield a row for each position that was ever opened, the open ones first."""
         view, instruments = self._view, self._view.instruments
         marks, (positions, stops, is_steady) = view.marks(), view.holdings()
-        extremes = view.stop_levels(stops)
-        stops_held = np.flatnonzero((stops["state"] == ARMED) | (stops["state"] == TRIGGERED))
+        # Levels of all watches in half ticks; a target is no stop.
+        levels = stops["level_ticks"] * np.where(stops["watch"] == MID, 1, 2)
+        shown = (levels > 0) & (stops["kind"] != TAKE_PROFIT)
         used = np.flatnonzero(positions["fill_count"])
         is_shared = len(np.unique(positions["strategy"][used])) > 1
         for row in sorted(used, key=lambda row: positions[row]["quantity_lots"] == 0):
@@ -232,10 +235,13 @@ class StatusScreen:
                 yield name, Text("flat", "dim"), "", "", "", money
                 continue
             price = int(mark["bid_ticks"] if quantity > 0 else mark["ask_ticks"])
-            levels = [int(extremes[slot]) for slot in stops_held if stops[slot]["position"] == row]
+            mine = stops["position"] == row
             stop = Text("…", "dim")
-            if levels:
-                stop = Text(instruments.price_text(index, max(levels) if quantity > 0 else min(levels)), "yellow")
+            if (mine & shown).any():
+                tightest = levels[mine & shown].max() if quantity > 0 else levels[mine & shown].min()
+                stop = Text(instruments.half_ticks_text(index, int(tightest)), "yellow")
+            elif mine.any():
+                stop = Text("time", "yellow")
             elif is_steady[row]:
                 # Of a position that changes this very moment, the stops may be of the moment before.
                 stop = Text("none", "bold red")

@@ -1,41 +1,46 @@
 """Arming and ending stops: a position that opens gets the configured ones, and when it is flat all of its stops end."""
 
-import numpy as np
-
 from pipeline.messages import (
     ARMED,
+    ATR,
+    CHANDELIER,
     END_EXIT_FILLED,
     END_POSITION_FLAT,
     ENDED,
     LONG,
+    MID,
     SHORT,
     STATIC,
     STOP_ARMED,
     STOP_ENDED,
-    TRAILING,
+    TAKE_PROFIT,
+    TIME,
     TRIGGERED,
 )
-from pipeline.risk.events import stop_event
-from pipeline.risk.levels import first_level
-from pipeline.risk.stops import END, NO_SLOT, add, remove, take_slot
-from pipeline.topology import RISK_COUNTERS, RISK_NEXT_STOP
+from pipeline.risk.deadlines import push_deadline, remove_deadline
+from pipeline.risk.events import level_now, stop_event
+from pipeline.risk.levels import NOTHING
+from pipeline.risk.stops import END, NO_SLOT, WAITING, group_of, link_stop, take_slot, unlink_stop
+from pipeline.risk.watching import join, sweep
+from pipeline.topology import RISK_COUNTERS, RISK_NEXT_STOP, RISK_NOW_NS, STOP_GROUPS
 from shm.counters import stage_add
-from shm.jit import njit_inner
+from shm.jit import njit, njit_inner
 from shm.ring import AT
 from shm.rows import current, edit, latest
-from shm.transaction import stage, staged
+from shm.transaction import commit, stage, staged
 
 STOPS_ARMED = RISK_COUNTERS.index("stops_armed")
 STOPS_ENDED = RISK_COUNTERS.index("stops_ended")
-STATIC_ARMED = RISK_COUNTERS.index("stops_static_armed")
-TRAILING_ARMED = RISK_COUNTERS.index("stops_trailing_armed")
+#: The counters of the kinds stand one behind the other, in order of their codes.
+KIND_ARMED = RISK_COUNTERS.index("stops_static_armed") - STATIC
 NO_STOP_SLOT = RISK_COUNTERS.index("no_stop_slot")
-DEFAULT_STOPS_MAX = 2
+#: Configured stops of one position: static, trailing, atr, time, take-profit.
+DEFAULT_STOPS_MAX = 8
 
 
 @njit_inner
 def arm_defaults(state, row, new_slots):
-    """Stage the configured stops for a position that has just opened.
+    """Stage the configured stops for a position that has just opened, or has lost its last stop.
 
     Args:
         state: RiskState.
@@ -45,55 +50,124 @@ def arm_defaults(state, row, new_slots):
         How many stops were staged.
     """
     count = 0
-    if state.limits.default_stop_ppm > 0:
-        count = arm(state, row, STATIC, state.limits.default_stop_ppm, new_slots, count)
-    if state.limits.trailing_stop_ppm > 0:
-        count = arm(state, row, TRAILING, state.limits.trailing_stop_ppm, new_slots, count)
+    defaults = state.limits.defaults
+    for k in range(defaults.shape[0]):
+        slot = take_slot(state.book)
+        if slot == NO_SLOT:
+            stage_add(state.transaction, state.counters, NO_STOP_SLOT, 1)
+            return count
+        copy_terms(state.book.terms, slot, defaults, k)
+        guard(state, row, slot, 0)
+        arm(state, slot)
+        new_slots[count] = slot
+        count += 1
     return count
 
 
+@njit
+def copy_terms(terms, slot, source, index):
+    """Fill the terms of a free slot from a record of another array."""
+    terms[slot] = source[index]
+
+
 @njit_inner
-def arm(state, row, kind, percent_ppm, new_slots, count):
-    """Stage one stop of a position.
+def guard(state, row, slot, from_ns):
+    """Fill what a free slot's terms take from the position that they are to guard. Stages nothing: who has the slot can look.
+
+    Args:
+        state: RiskState.
+        row: The position's row.
+        slot: The slot; `deadline_ns` of its terms is the longest holding so far.
+        from_ns: Stream time from which it watches; 0 = the position's entry.
+    """
+    position = state.positions.copies[latest(state.transaction, state.positions, row)]
+    terms = state.book.terms[slot]
+    terms["entry_ticks"] = position["entry_ticks"] * (2 if terms["watch"] == MID else 1)
+    terms["entry_ns"] = from_ns if from_ns > 0 else position["entry_ns"]
+    terms["deadline_ns"] += position["entry_ns"]
+    terms["position"] = row
+    terms["instrument"] = position["instrument"]
+    terms["generation"] = position["generation"]
+    terms["side"] = LONG if position["quantity_lots"] > 0 else SHORT
+    kind = int(terms["kind"])
+    if (kind == ATR or kind == CHANDELIER) and terms["series"] == state.limits.default_series:
+        terms["series"] = position["instrument"]
+    # The slot is free, so nothing reads these.
+    state.book.extremes[slot] = WAITING
+    state.book.floors[slot] = NOTHING
+
+
+@njit_inner
+def arm(state, slot):
+    """Stage the stop whose terms a free slot holds: its id, its row, its event, its counts.
 
     Returns:
-        `count` plus one; or `count` itself where the table is full, which the counter no_stop_slot tells.
+        The event's slot in the events ring.
     """
     book, transaction = state.book, state.transaction
-    position = state.positions.copies[latest(transaction, state.positions, row)]
-    slot = take_slot(book)
-    if slot == NO_SLOT:
-        stage_add(transaction, state.counters, NO_STOP_SLOT, 1)
-        return count
+    terms = book.terms[slot]
     next_stop = state.words_base + RISK_NEXT_STOP
-    stop_id = staged(transaction, next_stop, transaction.memory[next_stop]) + 1
-    stage(transaction, next_stop, stop_id)
+    terms["stop_id"] = staged(transaction, next_stop, transaction.memory[next_stop]) + 1
+    stage(transaction, next_stop, terms["stop_id"])
+    book.levels[slot] = level_now(book, slot)
     spare = edit(transaction, book.table, slot)
     for w in range(book.table.words.shape[1]):
         book.table.words[spare, w] = 0
-    stop = book.table.copies[spare]
-    stop["stop_id"] = stop_id
-    stop["generation"] = position["generation"]
-    stop["entry_ticks"] = position["entry_ticks"]
-    stop["entry_ns"] = position["entry_ns"]
-    stop["percent_ppm"] = percent_ppm
-    stop["position"] = row
-    stop["instrument"] = position["instrument"]
-    stop["strategy"] = position["strategy"]
-    stop["kind"] = kind
-    stop["state"] = ARMED
-    stop["side"] = LONG if position["quantity_lots"] > 0 else SHORT
-    stop["level_ticks"] = first_level(stop)
-    # The slot is free, so nothing reads its extreme; the row that will is not committed yet.
-    book.extremes[slot] = 0
-    event = state.events.ring.slots[stop_event(state, STOP_ARMED, slot)]
+    book.table.copies[spare]["state"] = ARMED
+    event_slot = stop_event(state, STOP_ARMED, slot)
+    event = state.events.ring.slots[event_slot]
+    position = state.positions.copies[latest(transaction, state.positions, int(terms["position"]))]
     event["quantity_lots"] = abs(position["quantity_lots"])
     # The first tick that it can see: with it, and the ticks, anyone can check what it does.
     event["tick_seq"] = state.ticks.local[AT]
     stage_add(transaction, state.counters, STOPS_ARMED, 1)
-    stage_add(transaction, state.counters, STATIC_ARMED if kind == STATIC else TRAILING_ARMED, 1)
-    new_slots[count] = slot
-    return count + 1
+    stage_add(transaction, state.counters, KIND_ARMED + int(terms["kind"]), 1)
+    return event_slot
+
+
+@njit
+def place(state, template, index):
+    """Arm a stop of a position that is in its row already, as a backtest has them; the stop watches after the next `restore`.
+
+    Args:
+        state: RiskState.
+        template: Array of STOP_TERMS, complete but for what is said of `guard`; its own `entry_ticks` and `entry_ns` count.
+        index: Which of them.
+    Returns:
+        The stop's id, or NO_SLOT where the table is full.
+    """
+    slot = take_slot(state.book)
+    if slot == NO_SLOT:
+        return NO_SLOT
+    copy_terms(state.book.terms, slot, template, index)
+    guard(state, int(template[index]["position"]), slot, template[index]["entry_ns"])
+    terms = state.book.terms[slot]
+    terms["entry_ticks"] = template[index]["entry_ticks"]
+    arm(state, slot)
+    commit(state.transaction)
+    link_stop(state.book, slot)
+    if terms["kind"] == TIME:
+        push_deadline(state.book, slot)
+    return terms["stop_id"]
+
+
+@njit_inner
+def end_stop(state, slot, reason):
+    """Stage the end of one stop.
+
+    Returns:
+        The event's slot in the events ring.
+    """
+    book, transaction = state.book, state.transaction
+    ending = book.table.copies[edit(transaction, book.table, slot)]
+    ending["state"] = ENDED
+    ending["owed"] = 0
+    event_slot = stop_event(state, STOP_ENDED, slot)
+    event = state.events.ring.slots[event_slot]
+    event["reason"] = reason
+    event["tick_seq"] = state.ticks.local[AT]
+    stage_add(transaction, state.counters, STOPS_ENDED, 1)
+    return event_slot
 
 
 @njit_inner
@@ -109,30 +183,65 @@ def end_stops(state, row, instrument, generation, ended_slots):
     Returns:
         How many stops end.
     """
-    book, transaction = state.book, state.transaction
+    book = state.book
     count = 0
-    slot = book.heads[instrument]
-    while slot != END:
-        stop = book.table.copies[current(book.table, slot)]
-        if stop["position"] == row and stop["generation"] == generation:
-            reason = END_EXIT_FILLED if stop["state"] == TRIGGERED else END_POSITION_FLAT
-            ending = book.table.copies[edit(transaction, book.table, slot)]
-            ending["state"] = ENDED
-            ending["owed"] = 0
-            event = state.events.ring.slots[stop_event(state, STOP_ENDED, slot)]
-            event["reason"] = reason
-            event["tick_seq"] = state.ticks.local[AT]
-            stage_add(transaction, state.counters, STOPS_ENDED, 1)
-            ended_slots[count] = slot
-            count += 1
-        slot = book.nexts[slot]
+    for group in range(STOP_GROUPS):
+        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        while slot != END:
+            terms = book.terms[slot]
+            if terms["position"] == row and terms["generation"] == generation:
+                is_fired = book.table.copies[current(book.table, slot)]["state"] == TRIGGERED
+                end_stop(state, slot, END_EXIT_FILLED if is_fired else END_POSITION_FLAT)
+                ended_slots[count] = slot
+                count += 1
+            slot = int(book.nexts[slot])
     return count
 
 
 @njit_inner
-def settle_book(state, instrument, ended_slots, ended_count, new_slots, new_count):
+def count_stops(state, row, instrument):
+    """Return how many stops a position has, and how many of them protect it: armed, and no mere target."""
+    book = state.book
+    count, protecting = 0, 0
+    for group in range(STOP_GROUPS):
+        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        while slot != END:
+            terms = book.terms[slot]
+            if terms["position"] == row:
+                stop = book.table.copies[latest(state.transaction, book.table, slot)]
+                count += 1
+                protecting += stop["state"] == ARMED and terms["kind"] != TAKE_PROFIT
+            slot = int(book.nexts[slot])
+    return count, protecting
+
+
+@njit_inner
+def settle_book(state, ended_slots, ended_count, new_slots, new_count):
     """Bring the private lists up to date with what a committed transaction ended and armed."""
+    book = state.book
     for k in range(ended_count):
-        remove(state.book, ended_slots[k], instrument)
+        leave_book(state, int(ended_slots[k]))
     for k in range(new_count):
-        add(state.book, new_slots[k], np.int64(instrument))
+        enter_book(state, int(new_slots[k]))
+    for k in range(ended_count):
+        # Slots keep their terms until they are taken again, which nothing does in between.
+        terms = book.terms[int(ended_slots[k])]
+        sweep(book, int(terms["instrument"]), group_of(terms), 0)
+
+
+@njit_inner
+def enter_book(state, slot):
+    """Have the book watch a stop whose row is committed."""
+    book = state.book
+    link_stop(book, slot)
+    if book.terms[slot]["kind"] == TIME:
+        push_deadline(book, slot)
+    join(book, slot, state.words[RISK_NOW_NS])
+
+
+@njit_inner
+def leave_book(state, slot):
+    """Have the book forget a stop whose end is committed; its group's bounds are set anew by the caller."""
+    if state.book.terms[slot]["kind"] == TIME:
+        remove_deadline(state.book, slot)
+    unlink_stop(state.book, slot)

@@ -18,7 +18,7 @@ from pipeline.messages import (
     SELL,
     SUBMIT,
 )
-from pipeline.risk.state import NOT_SET, UNLIMITED
+from pipeline.risk.limits import NOT_SET, UNLIMITED
 from shm.jit import njit
 
 

@@ -4,14 +4,22 @@ import numpy as np
 
 from pipeline.messages import (
     BUY,
+    CANCEL_STOP,
+    MOVE_STOP,
     NEW,
     REASON_NONE,
+    REJECT_BAD_REQUEST,
     REJECT_ENTRIES_BLOCKED,
     REJECT_NO_ROOM,
+    REJECT_STALE,
     REJECT_UNKNOWN_INSTRUMENT,
     REQUEST_REFUSED,
+    SET_STOP,
+    SUBMIT,
 )
+from pipeline.order_ids import entry_order_id
 from pipeline.risk.checks import check_request
+from pipeline.risk.commands import cancel_stop, move_stop, set_stop
 from pipeline.risk.events import new_event
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.positions import add_working
@@ -30,33 +38,64 @@ REFUSED = RISK_COUNTERS.index("refused")
 
 #: Room that one input may need: an exit for each stop that a tick fires, an event for each stop that ends.
 ORDERS_NEEDED, EVENTS_NEEDED = 8, 2 * STOPS_PER_POSITION_MAX
-#: An entry's order id: the strategy's slot + 1, then the sequence of its request.
-REQUEST_SEQ_BITS = 48
 
 
 @njit_inner
-def take_request(state, strategy, seq):
-    """Check one request and send or refuse it, in one transaction with the cursor that consumes it."""
-    reader = state.requests[strategy]
+def take_request(state, requester, seq):
+    """Do or refuse one request, in one transaction with the cursor that consumes it.
+
+    Args:
+        state: RiskState.
+        requester: Whose requests ring: a strategy's slot, or the last, that of the control socket.
+        seq: Its sequence there.
+    """
+    reader = state.requests[requester]
     slots = reader.ring.slots
     request = slots[seq & (slots.shape[0] - 1)]
     transaction = state.transaction
     stage_advance(transaction, reader, seq + 1)
     stage_add(transaction, state.counters, REQUESTS, 1)
+    strategy_count = len(state.requests) - 1
+    # A strategy speaks for itself, the control socket for whom it names.
+    strategy = requester if requester < strategy_count else int(request["strategy"])
     instrument = np.int64(request["instrument"])
     reason = REJECT_UNKNOWN_INSTRUMENT
-    if instrument < state.marks.shape[0]:
-        row = strategy * state.marks.shape[0] + instrument
-        position = state.positions.copies[current(state.positions, row)]
-        reason = check_request(state.limits, position, state.marks[instrument], request)
-        if reason == REASON_NONE:
-            reason = check_state(state, position, request)
+    if strategy >= strategy_count:
+        reason = REJECT_BAD_REQUEST
+    elif instrument < state.marks.shape[0]:
+        reason = do_request(state, requester, strategy, seq, request)
+    if reason != REASON_NONE:
+        refuse(state, requester, seq, request, reason)
+        commit(transaction)
+    wake(state.orders)
+    wake(state.events)
+
+
+@njit_inner
+def do_request(state, requester, strategy, seq, request):
+    """Do one request for a strategy, and commit.
+
+    Returns:
+        REASON_NONE, or why it is refused, with nothing staged but what was.
+    """
+    instrument, kind = np.int64(request["instrument"]), np.int64(request["kind"])
+    row = strategy * state.marks.shape[0] + instrument
+    if kind == SET_STOP:
+        return set_stop(state, row, request, requester)
+    if kind == MOVE_STOP:
+        return move_stop(state, row, request, requester)
+    if kind == CANCEL_STOP:
+        return cancel_stop(state, row, request, requester)
+    if requester != strategy:
+        return REJECT_BAD_REQUEST
+    position = state.positions.copies[current(state.positions, row)]
+    reason = check_request(state.limits, position, state.marks[instrument], request)
+    if reason == REASON_NONE:
+        reason = check_state(state, position, request)
     if reason == REASON_NONE:
         send_entry(state, strategy, seq, request)
-    else:
-        refuse(state, strategy, seq, request, reason)
-    commit(transaction)
-    wake(state.orders)
+        commit(state.transaction)
+    return reason
 
 
 @njit_inner
@@ -66,6 +105,9 @@ def check_state(state, position, request):
     reduces = open_lots != 0 and (change > 0) != (open_lots > 0) and abs(change) <= abs(open_lots)
     if load_relaxed(state.supervisor, ENTRIES_ALLOWED) != 1 and not reduces:
         return REJECT_ENTRIES_BLOCKED
+    mark = state.marks[np.int64(request["instrument"])]
+    if not reduces and state.words[RISK_NOW_NS] - max(mark["quote_ns"], mark["trade_ns"]) > state.limits.stale_ns:
+        return REJECT_STALE
     for_exits_per_mille = 1000 - ENTRY_ROOM_PER_MILLE
     # At least what one input may need: entries must not bring the stage to wait for room, since exits would wait with it.
     orders_kept = max(state.orders.ring.slots.shape[0] * for_exits_per_mille // 1000, ORDERS_NEEDED)
@@ -73,7 +115,7 @@ def check_state(state, position, request):
     if room(state.orders) <= orders_kept or room(state.events) <= events_kept:
         return REJECT_NO_ROOM
     # A position that opens must find slots for its stops, those that are being opened now included.
-    slots = state.book.extremes.shape[0]
+    slots = state.book.terms.shape[0]
     if state.book.counts[FREE_COUNT] <= slots * for_exits_per_mille // 1000:
         return REJECT_NO_ROOM
     return REASON_NONE
@@ -93,7 +135,7 @@ def send_entry(state, strategy, seq, request):
     for w in range(orders.slot_words.shape[1]):
         orders.slot_words[slot, w] = 0
     order = orders.slots[slot]
-    order["order_id"] = ((strategy + 1) << REQUEST_SEQ_BITS) | seq
+    order["order_id"] = entry_order_id(strategy, seq)
     order["event_ns"] = state.words[RISK_NOW_NS]
     order["tick_recv_ns"] = request["sent_ns"]
     order["sent_ns"] = monotonic_ns()
@@ -112,13 +154,15 @@ def send_entry(state, strategy, seq, request):
 
 
 @njit_inner
-def refuse(state, strategy, seq, request, reason):
+def refuse(state, requester, seq, request, reason):
     """Stage a refusal: counted by reason, and told in an event that the strategy reads."""
     event = state.events.ring.slots[new_event(state, REQUEST_REFUSED)]
-    event["order_id"] = ((strategy + 1) << REQUEST_SEQ_BITS) | seq
+    event["order_id"] = entry_order_id(requester, seq) if request["kind"] == SUBMIT else 0
+    event["requester"] = requester
+    event["stop_id"] = request["stop_id"]
     event["request_id"] = request["request_id"]
     event["instrument"] = request["instrument"]
-    event["strategy"] = strategy
+    event["strategy"] = requester if requester < len(state.requests) - 1 else int(request["strategy"])
     event["side"] = np.int32(min(max(request["side"], -1), 1))
     event["quantity_lots"] = request["quantity_lots"]
     event["reason"] = reason

@@ -3,17 +3,17 @@
 import numpy as np
 
 from pipeline.messages import CANCELLED as ORDER_CANCELLED
-from pipeline.messages import EXIT, FILLED, PARTIALLY_FILLED
+from pipeline.messages import END_EXIT_FILLED, EXIT, FILLED, PARTIALLY_FILLED
 from pipeline.messages import REJECTED as ORDER_REJECTED
-from pipeline.risk.arming import DEFAULT_STOPS_MAX, arm_defaults, end_stops, settle_book
+from pipeline.risk.arming import DEFAULT_STOPS_MAX, arm_defaults, count_stops, end_stop, end_stops, settle_book
 from pipeline.risk.exits import owe
 from pipeline.risk.positions import CLOSED, FLIPPED, OPENED, add_working, apply_fill
-from pipeline.risk.stops import NO_SLOT, add_owed, find
+from pipeline.risk.stops import NO_SLOT, add_pending, find_stop
 from pipeline.topology import RISK_COUNTERS
 from shm.counters import stage_add
 from shm.jit import njit_inner
 from shm.ring import stage_advance, wake
-from shm.rows import edit
+from shm.rows import edit, latest
 from shm.transaction import commit
 
 REPORTS = RISK_COUNTERS.index("reports")
@@ -66,22 +66,34 @@ def take_fill(state, report, row, scratch):
     change = apply_fill(position, side, lots, report["price_ticks"], report["event_ns"])
     stage_add(transaction, state.counters, FILLS, 1)
     ended_slots, new_slots = scratch[DEFAULT_STOPS_MAX:], scratch[:DEFAULT_STOPS_MAX]
-    ended_count, new_count = 0, 0
+    ended_count, new_count, owed_slot = 0, 0, NO_SLOT
     if change == CLOSED or change == FLIPPED:
         ended_count = end_stops(state, row, instrument, generation, ended_slots)
-    if change == OPENED or change == FLIPPED:
+    elif report["flags"] & EXIT and report["left_lots"] == 0:
+        slot = find_stop(state.book, instrument, report["stop_id"])
+        if slot != NO_SLOT and state.book.terms[slot]["fraction_ppm"] > 0:
+            # It took its share, and is done.
+            end_stop(state, slot, END_EXIT_FILLED)
+            ended_slots[0] = slot
+            ended_count = 1
+        elif slot != NO_SLOT:
+            # The exit is done and the position is not: something was added meanwhile. The stop owes the rest.
+            owe(state, slot)
+            owed_slot = slot
+    if change == OPENED or change == FLIPPED or (ended_count == 1 and is_bare(state, row, instrument)):
         new_count = arm_defaults(state, row, new_slots)
-    owed_slot = NO_SLOT
-    if report["flags"] & EXIT and change != CLOSED and change != FLIPPED and report["left_lots"] == 0:
-        # The exit is done and the position is not: something was added meanwhile. The stop owes the rest.
-        owed_slot = find(state.book, instrument, report["stop_id"])
-        if owed_slot != NO_SLOT:
-            owe(state, owed_slot)
     commit(transaction)
-    settle_book(state, instrument, ended_slots, ended_count, new_slots, new_count)
+    settle_book(state, ended_slots, ended_count, new_slots, new_count)
     if owed_slot != NO_SLOT:
-        add_owed(state.book, owed_slot)
+        add_pending(state.book, owed_slot)
     wake(state.events)
+
+
+@njit_inner
+def is_bare(state, row, instrument):
+    """Tell whether a position is open and no stop protects it."""
+    position = state.positions.copies[latest(state.transaction, state.positions, row)]
+    return position["quantity_lots"] != 0 and count_stops(state, row, instrument)[1] == 0
 
 
 @njit_inner
@@ -93,9 +105,9 @@ def take_back(state, report, row):
     add_working(position, np.int64(report["side"]), -report["left_lots"], flags)
     slot = NO_SLOT
     if flags & EXIT:
-        slot = find(state.book, np.int64(report["instrument"]), report["stop_id"])
+        slot = find_stop(state.book, np.int64(report["instrument"]), report["stop_id"])
         if slot != NO_SLOT:
             owe(state, slot)
     commit(transaction)
     if slot != NO_SLOT:
-        add_owed(state.book, slot)
+        add_pending(state.book, slot)

@@ -1,45 +1,136 @@
-"""Stop levels: the formulas of DESIGN section 7, in integers. SHORT mirrors LONG."""
+"""Stop levels: the formulas of DESIGN section 7, in integers and for both sides at once.
 
-from pipeline.messages import LONG, STATIC, TRAILING
+Prices here are signed: a LONG stop's as they are, a SHORT stop's negated. Then better is always larger, a level lies below,
+and a stop fires when the price is at or below it; floor for LONG and ceil for SHORT become one rounding, away from the price.
+All of a stop is in units of its watch: ticks, or half ticks where it follows the mid.
+"""
+
+from pipeline.messages import ATR, CHANDELIER, MID, STATIC, TAKE_PROFIT, TRAILING
 from shm.jit import njit
 
 PPM = 1_000_000
+#: Below every signed price: a level that nothing fires. Above every signed price: a threshold that nothing reaches.
+NOTHING, NEVER = -(1 << 62), 1 << 62
+#: No ATR yet, no trailing distance: distances are not negative.
+NONE = -1
+#: m * ATR this near to a whole number of ticks, relative to its size, is that number: the ATR is a float, the rule is exact.
+WHOLE = 1e-9
+
+
+@njit
+def share_of(price_ticks, ppm):
+    """Return ppm of a price, rounded up: ceil(|price| * ppm / 10**6).
+
+    Bounds:
+        abs(price) < 2**43 (half ticks) and ppm < 10**6 < 2**20, so the product stays below 2**63.
+    """
+    return -((-abs(price_ticks) * ppm) // PPM)
 
 
 @njit
 def percent_level(side, price_ticks, percent_ppm):
-    """Return the level that lies `percent_ppm` on the losing side of a price, rounded away from it.
+    """Return the level that lies `percent_ppm` on the losing side of a price, rounded away from it; unsigned.
 
     LONG: floor(price * (10**6 - ppm) / 10**6); SHORT: ceil(price * (10**6 + ppm) / 10**6).
-
-    Bounds:
-        price_ticks < 2**42, so the product stays below 2**63.
     """
-    if side == LONG:
-        return price_ticks * (PPM - percent_ppm) // PPM
-    return -((-price_ticks * (PPM + percent_ppm)) // PPM)
+    return price_ticks - side * share_of(price_ticks, percent_ppm)
 
 
 @njit
-def first_level(stop):
-    """Return the level of a stop from its entry alone."""
-    if stop["kind"] == STATIC and stop["level_ticks"] > 0:
-        return stop["level_ticks"]
-    return percent_level(stop["side"], stop["entry_ticks"], stop["percent_ppm"])
+def atr_distance(multiplier_ppm, atr_half_ticks, watch):
+    """Return ceil(multiplier * ATR) in units of the watch.
+
+    Args:
+        multiplier_ppm: m times 10**6.
+        atr_half_ticks: ATR in half ticks, float, >= 0.
+        watch: MID counts in half ticks, the others in ticks.
+    """
+    exact = multiplier_ppm * atr_half_ticks / PPM
+    if watch != MID:
+        exact /= 2.0
+    nearest = int(exact + 0.5)
+    if abs(exact - nearest) <= WHOLE * max(1.0, exact):
+        return nearest
+    return int(exact) + 1
 
 
 @njit
-def level_at(stop, extreme_ticks):
-    """Return the level of a stop whose best price since armed is `extreme_ticks`; 0 = not armed yet."""
-    level = first_level(stop)
-    if stop["kind"] != TRAILING or extreme_ticks == 0:
-        return level
-    trailed = percent_level(stop["side"], extreme_ticks, stop["percent_ppm"])
-    return max(level, trailed) if stop["side"] == LONG else min(level, trailed)
+def entry_of(terms):
+    """Return a stop's entry price, signed."""
+    return int(terms["side"]) * terms["entry_ticks"]
 
 
 @njit
-def extreme_with(stop, extreme_ticks, price_ticks):
-    """Return the best price since armed, with one more price; the first one is compared with the entry."""
-    best = extreme_ticks if extreme_ticks != 0 else stop["entry_ticks"]
-    return max(best, price_ticks) if stop["side"] == LONG else min(best, price_ticks)
+def threshold_of(terms, ppm):
+    """Return the signed price that is `ppm` of profit away from the entry: LONG ceil(E * (10**6 + ppm) / 10**6)."""
+    entry = entry_of(terms)
+    return entry + share_of(entry, int(ppm))
+
+
+@njit
+def target_of(terms):
+    """Return the signed target of a TAKE_PROFIT, NEVER for other kinds."""
+    if terms["kind"] != TAKE_PROFIT:
+        return NEVER
+    if terms["price_ticks"] > 0:
+        return int(terms["side"]) * terms["price_ticks"]
+    return threshold_of(terms, terms["percent_ppm"])
+
+
+@njit
+def follows(terms):
+    """Tell whether a stop has to know the best price since it was armed."""
+    kind = int(terms["kind"])
+    return kind == TRAILING or kind == CHANDELIER or terms["activation_ppm"] > 0 or terms["breakeven_ppm"] > 0
+
+
+@njit
+def is_awake(terms, extreme):
+    """Tell whether a stop may fire: its profit has reached the activation once."""
+    return terms["activation_ppm"] == 0 or extreme >= threshold_of(terms, terms["activation_ppm"])
+
+
+@njit
+def is_even(terms, extreme):
+    """Tell whether a stop's profit has reached its break-even once: from then on its level is the entry at least."""
+    return terms["breakeven_ppm"] > 0 and extreme >= threshold_of(terms, terms["breakeven_ppm"])
+
+
+@njit
+def trailing_distance(terms, extreme, atr_ticks):
+    """Return how far below its best price a stop trails, NONE where it does not.
+
+    Args:
+        terms: STOP_TERMS.
+        extreme: Its best price, signed.
+        atr_ticks: Its ATR distance, NONE where there is no ATR yet.
+    """
+    kind = int(terms["kind"])
+    if kind == TRAILING:
+        return terms["offset_ticks"] if terms["offset_ticks"] > 0 else share_of(extreme, int(terms["percent_ppm"]))
+    return atr_ticks if kind == CHANDELIER else NONE
+
+
+@njit
+def level_at(terms, extreme, floor, atr_ticks):
+    """Return the signed level of a stop, NOTHING where it has none.
+
+    Args:
+        terms: STOP_TERMS.
+        extreme: Best price since armed, signed; its entry where it has not seen any.
+        floor: Ratchet of its ATR levels, NOTHING before the first.
+        atr_ticks: m * ATR now, NONE where there is no ATR yet.
+    """
+    kind, side, entry = int(terms["kind"]), int(terms["side"]), entry_of(terms)
+    level = NOTHING
+    if (kind == STATIC or kind == TRAILING) and terms["price_ticks"] > 0:
+        level = side * terms["price_ticks"]
+    elif kind == STATIC or ((kind == ATR or kind == CHANDELIER) and floor == NOTHING and atr_ticks == NONE):
+        level = entry - share_of(entry, int(terms["percent_ppm"]))
+    elif kind == ATR and floor == NOTHING:
+        level = entry - atr_ticks
+    level = max(level, floor)
+    distance = trailing_distance(terms, extreme, atr_ticks)
+    if distance != NONE:
+        level = max(level, extreme - distance)
+    return max(level, entry) if is_even(terms, extreme) else level

@@ -6,8 +6,11 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK
+from pipeline.risk.atr import open_atr
+from pipeline.risk.limits import Limits
 from pipeline.risk.stops import StopBook, make_book
-from pipeline.tables import MARK, POSITION, STOP
+from pipeline.risk.watching import restore
+from pipeline.tables import MARK, POSITION
 from shm.counters import Counters, open_counters
 from shm.heartbeat import Heartbeat, open_heartbeat
 from shm.histogram import open_histogram
@@ -16,22 +19,8 @@ from shm.rows import Table, open_table
 from shm.segment import Segment
 from shm.transaction import Transaction, open_transaction
 
-#: A limit that blocks because nobody set it, and one that was written out as "unlimited".
-NOT_SET, UNLIMITED = -2, -1
 # Columns of RiskState.inboxes.
 INBOX_PUBLISHED, INBOX_CURSOR = 0, 1
-
-
-class Limits(NamedTuple):
-    """What the account allows, and the stops that every position gets; per-instrument arrays are int64."""
-
-    order_lots: np.ndarray  #: most lots in one order
-    order_tick_lots: np.ndarray  #: most notional in one order
-    position_tick_lots: np.ndarray  #: most notional of one position, working orders counted
-    default_stop_ppm: int
-    trailing_stop_ppm: int  #: 0 = no trailing stop
-    retry_ns: int  #: first wait before a rejected exit is sent again; doubles
-    retry_ns_max: int
 
 
 class RiskState(NamedTuple):
@@ -40,8 +29,8 @@ class RiskState(NamedTuple):
     transaction: Transaction
     ticks: Reader
     reports: Reader
-    requests: tuple[Reader, ...]
-    inboxes: np.ndarray  #: int64 (strategies, 2): where in memory a requests ring's `published` and our cursor lie
+    requests: tuple[Reader, ...]  #: of each strategy, then of the control socket
+    inboxes: np.ndarray  #: int64 (requests rings, 2): where in memory a requests ring's `published` and our cursor lie
     orders: Producer
     events: Producer
     positions: Table
@@ -53,6 +42,7 @@ class RiskState(NamedTuple):
     refused: Counters
     limits: Limits
     supervisor: np.ndarray  #: topology's supervisor words
+    local: np.ndarray  #: private words: exits.RECV_NS, firing.NEXT_STALE_LOOK
     heartbeat: Heartbeat
     ingest_to_risk: np.ndarray  #: histogram words
     execution_to_risk: np.ndarray
@@ -66,8 +56,9 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits) -> RiskSt
     def reader(name: str, dtype: np.dtype) -> Reader:
         return open_reader(open_ring(segment, name, dtype), topology.reader_index(name, "risk", sizes.strategies))
 
-    requests = tuple(reader(f"requests.{name}", REQUEST) for name in names)
-    return RiskState(
+    requests = tuple(reader(f"requests.{name}", REQUEST) for name in (*names, topology.CONTROL))
+    atr = open_atr(segment, transaction, sizes.instruments, limits.atr_period, limits.bar_ns)
+    state = RiskState(
         transaction=transaction,
         ticks=reader("ticks", TICK),
         reports=reader("reports", REPORT),
@@ -76,7 +67,7 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits) -> RiskSt
         orders=open_producer(segment, open_ring(segment, "orders", ORDER)),
         events=open_producer(segment, open_ring(segment, "events", EVENT)),
         positions=open_table(segment, "positions", POSITION),
-        book=make_book(open_table(segment, "stops", STOP), segment.array("extremes"), sizes.instruments),
+        book=make_book(segment, atr, sizes.instruments),
         marks=segment.array("marks", MARK),
         words=segment.array("risk.state"),
         words_base=segment.base("risk.state"),
@@ -84,7 +75,10 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits) -> RiskSt
         refused=open_counters(segment, "refused"),
         limits=limits,
         supervisor=segment.array("supervisor.state"),
+        local=np.zeros(8, np.int64),
         heartbeat=open_heartbeat(segment, "risk"),
         ingest_to_risk=open_histogram(segment, "ingest_to_risk"),
         execution_to_risk=open_histogram(segment, "execution_to_risk"),
     )
+    restore(state, int(state.words[topology.RISK_NOW_NS]))
+    return state

@@ -6,25 +6,26 @@ only then the stops are looked at. The cursor moves after each tick, so that a r
 
 import numpy as np
 
-from pipeline.messages import LONG, QUOTE, TICK_OK, TRADE
-from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED, take_request
-from pipeline.risk.exits import fire, resend_owed
+from pipeline.messages import QUOTE, TICK_OK, TRADE
+from pipeline.risk.atr import bar_price, enter_bars
+from pipeline.risk.entries import take_request
+from pipeline.risk.exits import RECV_NS, look_after_pending
 from pipeline.risk.fills import take_report
+from pipeline.risk.firing import NEXT_STALE_LOOK, fire_crossed, fire_deadlines, fire_stale, groups_of_tick, has_room
 from pipeline.risk.state import INBOX_CURSOR, INBOX_PUBLISHED
-from pipeline.risk.stops import OWED_COUNT, quiet, watch
+from pipeline.risk.stops import DUE, NEXT_DEADLINE, PENDING_COUNT
+from pipeline.risk.watching import catch_up
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import fence_release, load_acquire, load_relaxed, monotonic_ns, store_relaxed
-from shm.counters import add, put
+from shm.counters import put
 from shm.histogram import record
 from shm.jit import njit, njit_inline, njit_inner, njit_merged
 from shm.pulse import LEAVE, PARK_NOW, turn
-from shm.ring import AT, PUBLISHED, advance, available, room, wake
-from shm.rows import current
+from shm.ring import AT, PUBLISHED, advance, available
 from shm.transaction import OVERFLOW
 from shm.wait import cancel, park, prepare
 
 TICKS = RISK_COUNTERS.index("ticks")
-STALLED = RISK_COUNTERS.index("stalled")
 
 #: Ticks taken between two looks at reports and requests.
 TICK_BATCH = 64
@@ -46,8 +47,8 @@ def step(state, tick_budget, scratch):
     done = take_reports(state, scratch)
     if has_requests(state):
         done += take_requests(state)
-    if state.book.counts[OWED_COUNT] > 0 and has_room(state):
-        done += resend_owed(state)
+    if state.book.counts[PENDING_COUNT] > 0 and has_room(state):
+        done += look_after_pending(state)
     return done + take_ticks(state, tick_budget)
 
 
@@ -87,33 +88,37 @@ def take_requests(state):
 
 @njit_merged
 def take_ticks(state, tick_budget):
-    """Take ticks: marks, stops, cursor."""
-    reader, marks, words = state.ticks, state.marks, state.words
-    slots = reader.ring.slots
-    mask = slots.shape[0] - 1
+    """Take ticks one by one, each with all that follows from it, then move the cursor.
+
+    Order within one (DESIGN section 7): time, bars that ended and ATR levels, the tick's own bar and mark, stops that watch its
+    price, deadlines.
+    """
+    reader, book = state.ticks, state.book
     first = reader.local[AT]
     end = min(available(reader), first + min(tick_budget, TICK_BATCH))
     if end == first:
         return 0
     now_ns = monotonic_ns()
+    slots = reader.ring.slots
+    mask = slots.shape[0] - 1
     for seq in range(first, end):
         tick = slots[seq & mask]
         event_ns = tick["event_ns"]
-        if event_ns > words[RISK_NOW_NS]:
-            store_relaxed(words, RISK_NOW_NS, event_ns)
+        if event_ns > state.words[RISK_NOW_NS]:
+            store_relaxed(state.words, RISK_NOW_NS, event_ns)
+        state.local[RECV_NS] = tick["recv_ns"]
         if tick["flags"] == TICK_OK and (tick["kind"] == QUOTE or tick["kind"] == TRADE):
             instrument = np.int64(tick["instrument"])
-            mark = marks[instrument]
-            mark["tick_seq"] = seq
-            mark["tick_recv_ns"] = tick["recv_ns"]
-            mark["tick_count"] += 1
-            if tick["kind"] == QUOTE:
-                bid, ask = tick["a"], tick["b"]
-                mark["bid_ticks"], mark["ask_ticks"], mark["quote_ns"] = bid, ask, event_ns
-                if not quiet(state.book, instrument, bid, ask) and not watch_and_fire(state, seq, instrument):
-                    return seq - first
-            else:
-                mark["last_ticks"], mark["trade_ns"] = tick["a"], event_ns
+            if state.words[RISK_NOW_NS] >= book.bounds[instrument][DUE]:
+                catch_up(state, instrument, state.words[RISK_NOW_NS])
+            set_mark(state, seq, instrument, tick)
+            groups = groups_of_tick(book, instrument, tick)
+            if groups != 0 and not fire_crossed(state, seq, instrument, groups):
+                return seq - first
+        if state.words[RISK_NOW_NS] >= book.counts[NEXT_DEADLINE] and not fire_deadlines(state, seq):
+            return seq - first
+        if state.limits.flattens and state.words[RISK_NOW_NS] >= state.local[NEXT_STALE_LOOK]:
+            fire_stale(state, seq)
         record(state.ingest_to_risk, now_ns - tick["recv_ns"])
         advance(reader, seq + 1)
         # The next tick's stores stay behind this cursor: a restart must not find effects of a tick it will repeat.
@@ -122,35 +127,22 @@ def take_ticks(state, tick_budget):
     return end - first
 
 
-@njit_inner
-def watch_and_fire(state, seq, instrument):
-    """Look at an instrument's stops with its present mark, and fire those that it crosses.
-
-    Returns:
-        False where an exit would find no room: the tick is taken again later.
-    """
-    if not has_room(state):
-        add(state.counters, STALLED, 1)
-        return False
-    mark = state.marks[instrument]
-    book = state.book
-    fired_count = watch(book, instrument, mark["bid_ticks"], mark["ask_ticks"], mark["quote_ns"])
-    for k in range(fired_count):
-        slot = book.fired[k]
-        stop = book.table.copies[current(book.table, slot)]
-        price = mark["bid_ticks"] if stop["side"] == LONG else mark["ask_ticks"]
-        if room(state.orders) < 1 or room(state.events) < 1:
-            return False
-        fire(state, slot, price, seq)
-    if fired_count > 0:
-        wake(state.events)
-    return True
-
-
-@njit_inner
-def has_room(state):
-    """Tell whether whatever one input can cause finds room in the rings."""
-    return room(state.orders) >= ORDERS_NEEDED and room(state.events) >= EVENTS_NEEDED
+@njit_merged
+def set_mark(state, seq, instrument, tick):
+    """Let a tick enter its instrument's bars and mark."""
+    mark, now_ns = state.marks[instrument], state.words[RISK_NOW_NS]
+    is_trade = tick["kind"] == TRADE
+    price = bar_price(state.limits.atr_source, is_trade, tick["a"], tick["b"])
+    if price > 0:
+        end_ns = enter_bars(state.book.atr, instrument, price, now_ns)
+        state.book.bounds[instrument][DUE] = min(state.book.bounds[instrument][DUE], end_ns)
+    mark["tick_seq"] = seq
+    mark["tick_recv_ns"] = tick["recv_ns"]
+    mark["tick_count"] += 1
+    if is_trade:
+        mark["last_ticks"], mark["trade_ns"] = tick["a"], now_ns
+    else:
+        mark["bid_ticks"], mark["ask_ticks"], mark["quote_ns"] = tick["a"], tick["b"], now_ns
 
 
 @njit

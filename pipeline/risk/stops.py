@@ -1,156 +1,122 @@
-"""The stop book: which stops watch an instrument, and which of them a price fires.
+"""The stop book: where the stops of an instance lie, and in which lists.
 
-The rows of the table and the extremes are in shared memory and are the truth. Everything else here is private, made anew from
-them at each start: a list of stops per instrument in order of their ids, each stop's level, and four bounds per instrument.
-Most ticks end after comparing with the bounds.
+A slot holds one stop: its terms, its row of two copies, and three words that ticks move in place. These are in shared memory
+and are the truth. Everything else is private, made anew from them at each start:
 
-    FIRE_LONG    highest level of the armed LONG stops: a bid at or below it fires one
-    RISE         a bid above it moves the extreme of a LONG stop, or arms one
-    FIRE_SHORT   lowest level of the armed SHORT stops: an ask at or above it fires one
-    FALL         an ask below it moves the extreme of a SHORT stop, or arms one
+    lists    one for each instrument, watch and side (a group): the slots of its stops in order of their ids
+    bounds   40 words per instrument, by which most ticks end (see pipeline.risk.watching)
+
+        0  fire, top of BID_ASK LONG     8  fire, top of LAST LONG     16 + 4g  front, event, tightest percent, tightest offset
+        2  fire, top of BID_ASK SHORT   10  fire, top of LAST SHORT              of group g
+        4  due: when time alone         12  fire, top of MID LONG
+           has to be looked at          14  fire, top of MID SHORT
+        5  how many MID stops
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.messages import ARMED, LONG, PRICE_TICKS_LIMIT, TRAILING, TRIGGERED
-from pipeline.risk.levels import extreme_with, level_at
+from pipeline.messages import ARMED, LONG, MID, TIME, TRIGGERED
+from pipeline.risk.atr import AtrBook
+from pipeline.risk.deadlines import push_deadline
+from pipeline.risk.levels import NEVER
+from pipeline.tables import STOP, STOP_TERMS
+from pipeline.topology import STOP_GROUPS
 from shm.jit import njit, njit_inner
-from shm.rows import Table, current
+from shm.rows import Table, current, open_table
+from shm.segment import Segment
 
-FIRE_LONG, RISE, FIRE_SHORT, FALL = 0, 1, 2, 3
 END = -1
 NO_SLOT = -1
-# Private counts.
-FREE_COUNT, OWED_COUNT = 0, 1
+# Words of `counts`, private.
+FREE_COUNT, PENDING_COUNT, DEADLINE_COUNT, NEXT_DEADLINE, FIRED_COUNT = 0, 1, 2, 3, 4
+# Words of an instrument's bounds.
+DUE, MIDS, MORE, MORE_STRIDE, BOUND_WORDS = 4, 5, 16, 4, 40
+FRONT, EVENT, TIGHTEST_PPM, TIGHTEST_OFFSET = 0, 1, 2, 3
+# What an extreme says beside a price: the stop waits for its entry time; it moves with the front of its group.
+WAITING, FLOATS = 0, NEVER
+#: A group whose front is this has no stop that floats.
+NO_FRONT = 0
 
 
 class StopBook(NamedTuple):
-    """The stops of one instance, as kernels take them."""
+    """The stops of one instance, as kernels take them; prices in the shared words are signed (pipeline.risk.levels)."""
 
-    table: Table
-    extremes: np.ndarray  #: shared, int64 per slot: best price since armed, 0 = not armed yet
-    heads: np.ndarray  #: int64 per instrument: its first slot
-    nexts: np.ndarray  #: int64 per slot: the next slot of the same instrument
-    levels: np.ndarray  #: int64 per slot
-    bounds: np.ndarray  #: int64 (instruments, 4)
-    free: np.ndarray  #: slots that hold nothing, the last FREE_COUNT first
-    owed: np.ndarray  #: slots of fired stops without a working exit
-    counts: np.ndarray  #: FREE_COUNT, OWED_COUNT
-    fired: np.ndarray  #: scratch: slots that the last price fired
+    table: Table  #: STOP, shared
+    terms: np.ndarray  #: STOP_TERMS per slot, shared
+    extremes: np.ndarray  #: int64 per slot, shared: best price since armed, WAITING or FLOATS
+    floors: np.ndarray  #: int64 per slot, shared: ratchet of ATR levels, NOTHING before the first
+    levels: np.ndarray  #: int64 per slot, shared: level or target when last worked out; one that floats has moved on since
+    fronts: np.ndarray  #: int64 per group, shared: best price of those that float
+    atr: AtrBook
+    heads: np.ndarray  #: int32 per group: its first slot
+    tails: np.ndarray  #: int32 per group: its last
+    nexts: np.ndarray  #: int32 per slot: the next of its group
+    befores: np.ndarray  #: int32 per slot: the one before
+    bounds: np.ndarray  #: int64 (instruments, BOUND_WORDS)
+    free: np.ndarray  #: int32: slots that hold nothing, the last FREE_COUNT first
+    pending: np.ndarray  #: int32: slots of fired stops that time must look after: no exit of theirs works, or a limit exit does
+    deadlines: np.ndarray  #: int32: slots of time stops, a heap by deadline
+    fired: np.ndarray  #: int32, scratch: slots that the last price fired
+    counts: np.ndarray  #: int64 words, see above
 
 
-def make_book(table: Table, extremes: np.ndarray, instrument_count: int) -> StopBook:
-    """Return the book over a table of stops, its private part made from the rows."""
-    slot_count = len(extremes)
-    words = np.int64
+def make_book(segment: Segment, atr: AtrBook, instrument_count: int) -> StopBook:
+    """Return the book of an instance, its private part made from the rows."""
+    terms = segment.array("stops.terms", STOP_TERMS)
+    table = open_table(segment, "stops", STOP)
+    slots, groups = len(terms), STOP_GROUPS * instrument_count
+    extremes, floors, levels, fronts = (segment.array(f"stops.{name}") for name in ("extremes", "floors", "levels", "fronts"))
     book = StopBook(
-        table, extremes, np.full(instrument_count, END, words), np.full(slot_count, END, words), np.zeros(slot_count, words),
-        np.zeros((instrument_count, 4), words), np.zeros(slot_count, words), np.zeros(slot_count, words), np.zeros(2, words),
-        np.zeros(slot_count, words),
+        table, terms, extremes, floors, levels, fronts, atr, _ends(groups), _ends(groups), _ends(slots), _ends(slots),
+        np.zeros((instrument_count, BOUND_WORDS), np.int64), np.zeros(slots, np.int32), np.zeros(slots, np.int32),
+        np.zeros(slots, np.int32), np.zeros(slots, np.int32), np.zeros(8, np.int64),
     )  # fmt: skip
-    committed = 2 * np.arange(slot_count) + (table.commits & 1)
-    newest_first = np.argsort(table.copies["stop_id"][committed], kind="stable")[::-1].astype(words)
-    fill_lists(book, newest_first)
+    book.counts[NEXT_DEADLINE] = NEVER
+    states = table.copies["state"][2 * np.arange(slots) + (table.commits & 1)]
+    is_held = (states == ARMED) | (states == TRIGGERED)
+    # Free slots are taken in order; lists hold the stops by their ids.
+    by_id = np.argsort(np.where(is_held, terms["stop_id"], 0), kind="stable")
+    fill_lists(book, by_id[is_held[by_id]], np.flatnonzero(~is_held)[::-1].copy())
     return book
 
 
+def _ends(count: int) -> np.ndarray:
+    return np.full(count, END, np.int32)
+
+
 @njit
-def fill_lists(book, newest_first):
-    """Make the private part from the rows: lists in order of ids, levels, bounds, free and owed slots.
+def fill_lists(book, held, free):
+    """Make the lists from the rows.
 
     Args:
         book: StopBook whose private part is empty.
-        newest_first: int64, all slots by falling id: each is put before the last, so that lists come out oldest first.
+        held: int64, slots of armed and fired stops in order of their ids.
+        free: int64, the other slots, the last to be taken first.
     """
-    table = book.table
-    for k in range(newest_first.shape[0]):
-        slot = newest_first[k]
-        stop = table.copies[current(table, slot)]
-        if stop["state"] == ARMED or stop["state"] == TRIGGERED:
-            instrument = np.int64(stop["instrument"])
-            book.nexts[slot] = book.heads[instrument]
-            book.heads[instrument] = slot
-            book.levels[slot] = level_at(stop, book.extremes[slot])
-            if stop["owed"]:
-                add_owed(book, slot)
-        else:
-            release_slot(book, slot)
-    for instrument in range(book.heads.shape[0]):
-        set_bounds(book, instrument)
-
-
-@njit_inner
-def set_bounds(book, instrument):
-    """Compute the four bounds of one instrument from its stops."""
-    fire_long, rise, fire_short, fall = 0, PRICE_TICKS_LIMIT, PRICE_TICKS_LIMIT, 0
-    slot = book.heads[instrument]
-    while slot != END:
+    for k in range(free.shape[0]):
+        release_slot(book, free[k])
+    for k in range(held.shape[0]):
+        slot = held[k]
+        link_stop(book, slot)
         stop = book.table.copies[current(book.table, slot)]
-        if stop["state"] == ARMED:
-            extreme = book.extremes[slot]
-            moves = extreme == 0 or stop["kind"] == TRAILING
-            if stop["side"] == LONG:
-                fire_long = max(fire_long, book.levels[slot])
-                rise = min(rise, extreme) if moves else rise
-            else:
-                fire_short = min(fire_short, book.levels[slot])
-                fall = max(fall, extreme if extreme != 0 else PRICE_TICKS_LIMIT) if moves else fall
-        slot = book.nexts[slot]
-    bounds = book.bounds[instrument]
-    bounds[FIRE_LONG], bounds[RISE], bounds[FIRE_SHORT], bounds[FALL] = fire_long, rise, fire_short, fall
+        if stop["owed"] or (stop["state"] == TRIGGERED and book.terms[slot]["limit_ticks"] > 0 and not stop["escalated"]):
+            add_pending(book, slot)
+        if stop["state"] == ARMED and book.terms[slot]["kind"] == TIME:
+            push_deadline(book, slot)
 
 
-@njit_inner
-def quiet(book, instrument, bid_ticks, ask_ticks):
-    """Tell whether a quote can neither fire nor move any stop of its instrument."""
-    bounds = book.bounds[instrument]
-    return (
-        bid_ticks > bounds[FIRE_LONG]
-        and bid_ticks <= bounds[RISE]
-        and ask_ticks < bounds[FIRE_SHORT]
-        and ask_ticks >= bounds[FALL]
-    )
+@njit
+def group_of(terms):
+    """Return the number of a stop's group within its instrument: watch and side."""
+    return 2 * int(terms["watch"]) + (0 if terms["side"] == LONG else 1)
 
 
-@njit_inner
-def watch(book, instrument, bid_ticks, ask_ticks, event_ns):
-    """Update the stops of one instrument with a quote and find those that it fires.
-
-    Args:
-        book: StopBook; `fired` is filled in order of stop ids.
-        instrument: Its index.
-        bid_ticks: What LONG stops watch.
-        ask_ticks: What SHORT stops watch.
-        event_ns: Time of the quote; a stop is armed from the first quote at or after its entry.
-    Returns:
-        How many stops fired.
-    """
-    fired_count = 0
-    slot = book.heads[instrument]
-    while slot != END:
-        stop = book.table.copies[current(book.table, slot)]
-        extreme = book.extremes[slot]
-        if stop["state"] == ARMED and (extreme != 0 or event_ns >= stop["entry_ns"]):
-            price = bid_ticks if stop["side"] == LONG else ask_ticks
-            moved = extreme_with(stop, extreme, price)
-            if moved != extreme:
-                # In place: if we die here, the same quote comes again and sets the same value.
-                book.extremes[slot] = moved
-                book.levels[slot] = level_at(stop, moved)
-            if is_crossed(stop["side"], price, book.levels[slot]):
-                book.fired[fired_count] = slot
-                fired_count += 1
-        slot = book.nexts[slot]
-    set_bounds(book, instrument)
-    return fired_count
-
-
-@njit_inner
-def is_crossed(side, price_ticks, level_ticks):
-    """Tell whether a watched price is at or beyond a level."""
-    return price_ticks <= level_ticks if side == LONG else price_ticks >= level_ticks
+@njit
+def fire_word(group):
+    """Return where a group's `fire` lies in its instrument's bounds; its `top` is the next word."""
+    return 2 * group if group < 2 else 4 + 2 * group
 
 
 @njit_inner
@@ -159,7 +125,7 @@ def take_slot(book):
     if book.counts[FREE_COUNT] == 0:
         return NO_SLOT
     book.counts[FREE_COUNT] -= 1
-    return book.free[book.counts[FREE_COUNT]]
+    return int(book.free[book.counts[FREE_COUNT]])
 
 
 @njit_inner
@@ -170,62 +136,77 @@ def release_slot(book, slot):
 
 
 @njit_inner
-def add(book, slot, instrument):
-    """Put a stop whose row is committed at the end of its instrument's list."""
-    stop = book.table.copies[current(book.table, slot)]
-    book.nexts[slot] = END
-    book.levels[slot] = level_at(stop, book.extremes[slot])
-    last = book.heads[instrument]
-    if last == END:
-        book.heads[instrument] = slot
+def link_stop(book, slot):
+    """Put a stop whose row is committed into its group's list, in order of ids: nearly always at the end."""
+    terms = book.terms[slot]
+    instrument = int(terms["instrument"])
+    index = STOP_GROUPS * instrument + group_of(terms)
+    before = int(book.tails[index])
+    while before != END and book.terms[before]["stop_id"] > terms["stop_id"]:
+        before = int(book.befores[before])
+    after = int(book.heads[index] if before == END else book.nexts[before])
+    book.befores[slot], book.nexts[slot] = before, after
+    if before == END:
+        book.heads[index] = slot
     else:
-        while book.nexts[last] != END:
-            last = book.nexts[last]
-        book.nexts[last] = slot
-    set_bounds(book, instrument)
+        book.nexts[before] = slot
+    if after == END:
+        book.tails[index] = slot
+    else:
+        book.befores[after] = slot
+    if terms["watch"] == MID:
+        book.bounds[instrument][MIDS] += 1
 
 
 @njit_inner
-def remove(book, slot, instrument):
-    """Take a stop that has ended out of its instrument's list, and free its slot."""
-    if book.heads[instrument] == slot:
-        book.heads[instrument] = book.nexts[slot]
+def unlink_stop(book, slot):
+    """Take a stop that has ended out of its group's list, and free its slot."""
+    terms = book.terms[slot]
+    index = STOP_GROUPS * int(terms["instrument"]) + group_of(terms)
+    before, after = int(book.befores[slot]), int(book.nexts[slot])
+    if before == END:
+        book.heads[index] = after
     else:
-        before = book.heads[instrument]
-        while book.nexts[before] != slot:
-            before = book.nexts[before]
-        book.nexts[before] = book.nexts[slot]
-    remove_owed(book, slot)
+        book.nexts[before] = after
+    if after == END:
+        book.tails[index] = before
+    else:
+        book.befores[after] = before
+    if terms["watch"] == MID:
+        book.bounds[int(terms["instrument"])][MIDS] -= 1
+    remove_pending(book, slot)
     release_slot(book, slot)
-    set_bounds(book, instrument)
 
 
 @njit_inner
-def find(book, instrument, stop_id):
+def find_stop(book, instrument, stop_id):
     """Return the slot of a stop by its id, or NO_SLOT."""
-    slot = book.heads[instrument]
-    while slot != END:
-        if book.table.copies[current(book.table, slot)]["stop_id"] == stop_id:
-            return slot
-        slot = book.nexts[slot]
+    for group in range(STOP_GROUPS):
+        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        while slot != END:
+            if book.terms[slot]["stop_id"] == stop_id:
+                return slot
+            slot = int(book.nexts[slot])
     return NO_SLOT
 
 
 @njit_inner
-def add_owed(book, slot):
-    """Remember that a fired stop has no working exit."""
-    for k in range(book.counts[OWED_COUNT]):
-        if book.owed[k] == slot:
+def add_pending(book, slot):
+    """Remember that time must look after a fired stop."""
+    for k in range(book.counts[PENDING_COUNT]):
+        if book.pending[k] == slot:
             return
-    book.owed[book.counts[OWED_COUNT]] = slot
-    book.counts[OWED_COUNT] += 1
+    book.pending[book.counts[PENDING_COUNT]] = slot
+    book.counts[PENDING_COUNT] += 1
 
 
 @njit_inner
-def remove_owed(book, slot):
-    """Forget it again."""
-    for k in range(book.counts[OWED_COUNT]):
-        if book.owed[k] == slot:
-            book.counts[OWED_COUNT] -= 1
-            book.owed[k] = book.owed[book.counts[OWED_COUNT]]
+def remove_pending(book, slot):
+    """Forget it again; the others stay in the order in which they came."""
+    count = book.counts[PENDING_COUNT]
+    for k in range(count):
+        if book.pending[k] == slot:
+            for after in range(k, count - 1):
+                book.pending[after] = book.pending[after + 1]
+            book.counts[PENDING_COUNT] = count - 1
             return

@@ -4,11 +4,14 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.config import Config
+from pipeline.config_values import parts_per_million
 from pipeline.instruments import Instruments
+from pipeline.messages import WATCH_NAMES
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
-from pipeline.risk.state import Limits, open_risk
+from pipeline.risk.limits import Limits, default_terms
+from pipeline.risk.state import open_risk
 from pipeline.risk.step import has_orders, run
-from pipeline.risk.stops import OWED_COUNT
+from pipeline.risk.stops import PENDING_COUNT
 from shm.heartbeat import INCARNATION
 from shm.pulse import idle_pulse, make_pulse
 from shm.rows import snapshot
@@ -17,17 +20,37 @@ from shm.wait import Waiter
 
 
 def limits_from(config: Config, instruments: Instruments) -> Limits:
-    """Turn the configured limits into ticks, lots and ppm; one int64 per instrument."""
+    """Turn the configured limits and stops into ticks, lots, ns and ppm; one int64 per instrument."""
     stops = config.risk.stops
-    wanted = stops.enforce_stops
+    defaults = default_terms(
+        static_ppm=stops.default_stop_ppm,
+        trailing_ppm=stops.trailing_stop_ppm if stops.trailing_stop_enabled else 0,
+        atr_ppm=stops.atr_ppm if stops.atr_enabled else 0,
+        holding_ns=stops.max_holding_ns,
+        take_profit_ppm=parts_per_million(stops.take_profit_percent),
+        activation_ppm=parts_per_million(stops.trailing_activation_percent),
+        breakeven_ppm=parts_per_million(stops.breakeven_percent),
+    )
+    defaults["watch"] = WATCH_NAMES.index(stops.watch)
+    defaults["limit_ticks"], defaults["escalate_ms"] = stops.exit_limit_ticks, stops.escalate_after_ms
     return Limits(
         order_lots=np.array(config.risk.order_lots_max(instruments), np.int64),
         order_tick_lots=np.array(config.risk.order_tick_lots_max(instruments), np.int64),
         position_tick_lots=np.array(config.risk.position_tick_lots_max(instruments), np.int64),
-        default_stop_ppm=stops.default_stop_ppm if wanted else 0,
-        trailing_stop_ppm=stops.trailing_stop_ppm if wanted and stops.trailing_stop_enabled else 0,
+        defaults=defaults if stops.enforce_stops else defaults[:0],
         retry_ns=stops.exit_retry_ns,
         retry_ns_max=stops.exit_retry_ns_max,
+        enforces=int(stops.enforce_stops),
+        min_stop_ppm=stops.min_stop_ppm,
+        max_stop_ppm=stops.max_stop_ppm,
+        fallback_ppm=stops.default_stop_ppm,
+        atr_ppm=stops.atr_ppm,
+        atr_period=stops.atr_period,
+        bar_ns=stops.atr_bar_seconds * 1_000_000_000,
+        atr_source=WATCH_NAMES.index(stops.atr_source),
+        escalate_ms=stops.escalate_after_ms,
+        stale_ns=config.hygiene.stale_after_ns,
+        flattens=int(config.hygiene.on_stale == "flatten"),
     )
 
 
@@ -54,7 +77,7 @@ class RiskStage:
 
     def drained(self) -> bool:
         """Tell whether nothing waits, no exit is owed, and no order works."""
-        if has_orders(self.state) or self.state.book.counts[OWED_COUNT] > 0:
+        if has_orders(self.state) or self.state.book.counts[PENDING_COUNT] > 0:
             return False
         rows = snapshot(self.state.positions)
         return not (rows["working_buy_lots"].any() or rows["working_sell_lots"].any())

@@ -111,7 +111,7 @@ def ring_metrics(view: InstanceView) -> Iterator[Metric]:
         published.add_metric([row.name], ring.published)
         capacity.add_metric([row.name], ring.capacity)
         for index, (reader, mode) in enumerate(row.readers):
-            if mode == LOSSY and view.word(reader, PID) == 0:
+            if mode == LOSSY and reader in view.heartbeats and view.word(reader, PID) == 0:
                 # Nobody ever read here: the distance to its cursor means nothing.
                 continue
             depth.add_metric([row.name, reader], max(0, min(ring.depth(index), ring.capacity)))

@@ -71,7 +71,7 @@ def stop_metrics(view: InstanceView) -> Iterator[Metric]:
         ("exits_owed", "Times that a fired stop had no working exit."),
     ):
         yield CounterMetricFamily(f"stopline_{name}", text, value=view.count("risk", name))
-    table = snapshot(view.stops)
+    table = view.stops.read()
     fired = table["state"] == TRIGGERED
     for name, text, chosen in (
         ("open", "Stops that are armed now.", table["state"] == ARMED),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.instruments import Instruments
-from pipeline.tables import MARK, POSITION, STOP
+from pipeline.stop_rows import StopRows
+from pipeline.tables import MARK, POSITION
 from pipeline.topology import (
     COUNTERS,
     HISTOGRAMS,
@@ -39,7 +40,7 @@ class InstanceView:
     reasons: dict[str, Counters]
     histograms: dict[str, np.ndarray]
     positions: rows.Table
-    stops: rows.Table
+    stops: StopRows
     marks: np.ndarray
     supervisor: np.ndarray
 
@@ -76,7 +77,7 @@ def open_view(segment: Segment) -> InstanceView:
         reasons={bank: open_counters(segment, bank) for bank in REASON_BANKS},
         histograms={name: histogram.open_histogram(segment, name) for name in HISTOGRAMS},
         positions=rows.open_table(segment, "positions", POSITION),
-        stops=rows.open_table(segment, "stops", STOP),
+        stops=StopRows(segment),
         marks=segment.array("marks", MARK),
         supervisor=segment.array("supervisor.state"),
     )

@@ -2,7 +2,6 @@
 
 from decimal import Decimal
 
-import numpy as np
 import pytest
 
 from pipeline import topology
@@ -12,7 +11,6 @@ from pipeline.client import (
     RequestsFull,
     order_id_of,
 )
-from pipeline.client_tables import stop_level
 from pipeline.errors import InstrumentError
 from pipeline.messages import (
     BUY,
@@ -25,12 +23,8 @@ from pipeline.messages import (
     REQUEST_REFUSED,
     SELL,
     SHORT,
-    STATIC,
     STOP_ARMED,
-    TRAILING,
 )
-from pipeline.risk.levels import level_at
-from pipeline.tables import STOP
 from shm import ring
 from tests.pipeline.client_instance import AAPL, SIZES, calm, requests_of, running
 from tests.rig import quotes
@@ -89,21 +83,6 @@ def test_client_stops_follow_the_price_as_risk_does(instance_name):
         assert client.position("AAPL").is_flat
         ends = [EVENT_NAMES[kind] for kind in client.events()["kind"]]
         assert "stop_triggered" in ends
-
-
-@pytest.mark.jitless
-def test_client_stop_level_equals_the_kernels(instance_name):
-    """The level that a client computes is the one of risk's kernel, for both kinds and sides and for prices of all sizes."""
-    random = np.random.default_rng(7)
-    stops = np.zeros(200, STOP)
-    stops["kind"] = random.choice([STATIC, TRAILING], 200)
-    stops["side"] = random.choice([LONG, SHORT], 200)
-    stops["entry_ticks"] = random.integers(1, 1 << 41, 200)
-    stops["percent_ppm"] = random.integers(1, 990_000, 200)
-    stops["level_ticks"] = random.choice([0, 777], 200)
-    extremes = random.choice([0, 1], 200) * random.integers(1, 1 << 41, 200)
-    expected = [level_at(stops[k], extremes[k]) for k in range(200)]
-    assert expected == [stop_level(stops[k], int(extremes[k])) for k in range(200)]
 
 
 @pytest.mark.jitless

@@ -9,10 +9,9 @@ import pytest
 
 from pipeline import topology
 from pipeline.config import config_to_json, load_config
-from pipeline.messages import ARMED, BUY, LONG, SELL, SHORT, STATIC, TRAILING, TRIGGERED
-from pipeline.risk.levels import level_at
+from pipeline.messages import BUY, LONG, SELL, TRIGGERED
 from pipeline.summary import losses, summarize, write_summary
-from pipeline.tables import MARK, POSITION, STOP, VENUE_FILL
+from pipeline.tables import MARK, POSITION, STOP, STOP_TERMS, VENUE_FILL
 from pipeline.topology import COUNTERS, Sizes
 from pipeline.view import View
 from shm import counters, rows
@@ -63,7 +62,9 @@ def set_stop(segment: Segment, slot: int, position: int, state: int, is_owed: bo
     """Commit one stop of a position."""
     table = rows.open_table(segment, "stops", STOP)
     copy = table.copies[2 * slot + 1]
-    copy["stop_id"], copy["position"], copy["state"], copy["owed"] = slot + 1, position, state, is_owed
+    copy["state"], copy["owed"] = state, is_owed
+    terms = segment.array("stops.terms", STOP_TERMS)[slot]
+    terms["stop_id"], terms["position"], terms["side"] = slot + 1, position, LONG
     table.commits[slot] = 1
 
 
@@ -151,24 +152,6 @@ def test_view_holdings_position_that_closed_meanwhile_is_not_steady(segment: Seg
     holdings = Closing(segment).holdings()
     assert (0, 100) == tuple(holdings.positions["quantity_lots"][:2])
     assert (False, True) == tuple(holdings.is_steady[:2])
-
-
-def test_view_stop_levels_of_all_kinds_are_those_of_the_kernel(segment: Segment) -> None:
-    """The screen's formula in numpy gives the level that the kernel gives."""
-    table = rows.open_table(segment, "stops", STOP)
-    generator = np.random.default_rng(7)
-    extremes = segment.array("extremes")
-    for slot in range(SIZES.stops):
-        stop = table.copies[2 * slot]
-        stop["state"], stop["kind"] = ARMED, (STATIC, TRAILING)[slot % 2]
-        stop["side"] = (LONG, SHORT)[slot // 2 % 2]
-        stop["entry_ticks"], stop["percent_ppm"] = generator.integers(1, 1 << 41), generator.integers(1, 300_000)
-        stop["level_ticks"] = generator.integers(0, 2) * generator.integers(1, 1 << 41)
-        extremes[slot] = generator.integers(0, 2) * generator.integers(1, 1 << 41)
-    view = View(segment)
-    stops = view.stops()
-    expected = [int(level_at(stops[slot], int(extremes[slot]))) for slot in range(SIZES.stops)]
-    assert expected == view.stop_levels(stops).tolist()
 
 
 def test_write_summary_replaces_the_file_whole_and_leaves_no_other(tmp_path: Path) -> None:

@@ -1,0 +1,300 @@
+"""Watching prices: which stops a price moves, and which it fires.
+
+Stops that follow the same price in the same direction are a group. All prices here are signed (pipeline.risk.levels), so that
+each group looks like LONG stops. Four words decide nearly every tick:
+
+    fire    highest level of the group's stops: a price at or below it fires one
+    top     a price at or above it moves something: the front, or what is below `event`
+    front   best price of the stops that float: those whose best price every new one moves. They share this word, so that a
+            new high costs the same for one trailing stop and for a thousand: it moves the front, and the tightest of their
+            distances gives `fire`. Their own levels are worked out when somebody asks.
+    event   the lowest price at which a stop begins to float, wakes, breaks even, or has its target
+
+Only a price beyond `fire` or `event` has the stops of the group looked at one by one (`sweep`). A stop floats once a price has
+passed its own best; it stops floating when one is set with a lower entry: then it keeps the front's price as its own, and
+floats again when the price is back. In shared memory a stop's best price is its own word, or FLOATS, which means the front's.
+
+In place, and safe to be killed in: a stop says FLOATS before the front moves, and keeps the front's price before the front goes
+back; the tick comes again and does the same again.
+"""
+
+from pipeline.messages import ARMED, ATR, CHANDELIER, TAKE_PROFIT
+from pipeline.risk.atr import close_bar, is_ready
+from pipeline.risk.levels import (
+    NEVER,
+    NONE,
+    NOTHING,
+    atr_distance,
+    entry_of,
+    follows,
+    is_awake,
+    is_even,
+    level_at,
+    share_of,
+    target_of,
+    threshold_of,
+    trailing_distance,
+)
+from pipeline.risk.stops import (
+    DUE,
+    END,
+    EVENT,
+    FIRED_COUNT,
+    FLOATS,
+    FRONT,
+    MORE,
+    MORE_STRIDE,
+    NO_FRONT,
+    TIGHTEST_OFFSET,
+    TIGHTEST_PPM,
+    WAITING,
+    fire_word,
+    group_of,
+)
+from pipeline.topology import STOP_GROUPS
+from shm.atomics import store_release
+from shm.jit import njit, njit_inner, njit_merged
+from shm.rows import current
+
+
+@njit_merged
+def follow(book, instrument, group, price):
+    """Let a price of a group's watch move what floats.
+
+    Args:
+        book: StopBook.
+        instrument: Its index.
+        group: The group's number within it.
+        price: The price, signed, in units of the watch.
+    Returns:
+        Whether the group's stops have to be looked at one by one.
+    """
+    bounds = book.bounds[instrument]
+    at, more = fire_word(group), MORE + MORE_STRIDE * group
+    if price >= bounds[at + 1]:
+        if price > bounds[more + FRONT]:
+            store_release(book.fronts, STOP_GROUPS * instrument + group, price)
+            bounds[more + FRONT] = price
+            bounds[at] = max(bounds[at], floating_level(bounds, more, price))
+            bounds[at + 1] = min(price + 1, bounds[more + EVENT])
+        if price >= bounds[more + EVENT]:
+            return True
+    return price <= bounds[at]
+
+
+@njit_merged
+def floating_level(bounds, more, front):
+    """Return the highest level among the stops that float."""
+    level = NOTHING
+    if bounds[more + TIGHTEST_PPM] != NONE:
+        level = front - share_of(front, bounds[more + TIGHTEST_PPM])
+    if bounds[more + TIGHTEST_OFFSET] != NONE:
+        level = max(level, front - bounds[more + TIGHTEST_OFFSET])
+    return level
+
+
+@njit_inner
+def sweep(book, instrument, group, price):
+    """Look at the stops of a group one by one: move them with a price, note those that it fires, and set the bounds anew.
+
+    Args:
+        book: StopBook; `fired` gets the slots of the stops that fire, in order of their ids, from `counts[FIRED_COUNT]` on.
+        instrument: Its index.
+        group: The group's number within it.
+        price: The price, signed; 0 = none, only set the bounds.
+    """
+    index = STOP_GROUPS * instrument + group
+    bounds = book.bounds[instrument]
+    at, more = fire_word(group), MORE + MORE_STRIDE * group
+    front = book.fronts[index]
+    moved = max(front, price) if price != 0 and front != NO_FRONT else price if price != 0 else front
+    fire, event, tightest_ppm, tightest_offset, float_count = NOTHING, NEVER, NONE, NONE, 0
+    slot = int(book.heads[index])
+    while slot != END:
+        extreme = book.extremes[slot]
+        if extreme != WAITING and book.table.copies[current(book.table, slot)]["state"] == ARMED:
+            terms = book.terms[slot]
+            floats = extreme == FLOATS
+            if price != 0 and not floats and price >= extreme and follows(terms):
+                # From now on the front's price is its own.
+                book.extremes[slot] = FLOATS
+                floats = True
+            float_count += floats
+            best = moved if floats else extreme
+            atr_ticks = atr_of(book, terms)
+            level, target = level_at(terms, best, book.floors[slot], atr_ticks), target_of(terms)
+            book.levels[slot] = target if target != NEVER else level
+            awake = is_awake(terms, best)
+            event = min(event, next_event(terms, best, floats, awake))
+            if awake:
+                fire = max(fire, level)
+                if floats and trailing_distance(terms, best, atr_ticks) != NONE:
+                    if terms["offset_ticks"] > 0 or terms["kind"] == CHANDELIER:
+                        tightest_offset = tighter(tightest_offset, trailing_distance(terms, best, atr_ticks))
+                    else:
+                        tightest_ppm = tighter(tightest_ppm, int(terms["percent_ppm"]))
+                if price != 0 and (price <= level or price >= target):
+                    book.fired[book.counts[FIRED_COUNT]] = slot
+                    book.counts[FIRED_COUNT] += 1
+        slot = int(book.nexts[slot])
+    front = moved if float_count > 0 else NO_FRONT
+    store_release(book.fronts, index, front)
+    bounds[more + FRONT] = front if float_count > 0 else NEVER
+    bounds[more + EVENT] = event
+    bounds[more + TIGHTEST_PPM], bounds[more + TIGHTEST_OFFSET] = tightest_ppm, tightest_offset
+    bounds[at] = fire
+    bounds[at + 1] = min(front + 1, event) if float_count > 0 else event
+
+
+@njit
+def tighter(known, distance):
+    """Return the smaller of two distances; the first may be NONE."""
+    return distance if known == NONE else min(known, distance)
+
+
+@njit
+def next_event(terms, best, floats, awake):
+    """Return the lowest price at which something about a stop changes beside the front: signed, NEVER where nothing does."""
+    event = NEVER
+    if not awake:
+        event = threshold_of(terms, terms["activation_ppm"])
+    elif terms["kind"] == TAKE_PROFIT:
+        event = target_of(terms)
+    if terms["breakeven_ppm"] > 0 and not is_even(terms, best):
+        event = min(event, threshold_of(terms, terms["breakeven_ppm"]))
+    if not floats and follows(terms):
+        event = min(event, best + 1)
+    return event
+
+
+@njit_inner
+def atr_of(book, terms):
+    """Return m * ATR of a stop in units of its watch, NONE where it has no ATR or needs none."""
+    kind = int(terms["kind"])
+    if kind != ATR and kind != CHANDELIER:
+        return NONE
+    row = book.atr.table.copies[current(book.atr.table, int(terms["series"]))]
+    return atr_distance(int(terms["atr_ppm"]), row["atr"], int(terms["watch"])) if is_ready(row) else NONE
+
+
+@njit_inner
+def best_of(book, slot):
+    """Return the best price of an armed stop since it was armed, signed; its entry where it waits."""
+    extreme = book.extremes[slot]
+    if extreme == FLOATS:
+        terms = book.terms[slot]
+        front = book.fronts[STOP_GROUPS * int(terms["instrument"]) + group_of(terms)]
+        return front if front != NO_FRONT else entry_of(terms)
+    return extreme if extreme != WAITING else entry_of(book.terms[slot])
+
+
+@njit_inner
+def wake_stop(book, slot):
+    """Begin to watch: stream time has reached the stop's entry. Its best price is the entry's so far."""
+    terms = book.terms[slot]
+    index = STOP_GROUPS * int(terms["instrument"]) + group_of(terms)
+    entry = entry_of(terms)
+    atr_ticks = atr_of(book, terms)
+    if terms["kind"] == ATR and atr_ticks != NONE:
+        book.floors[slot] = entry - atr_ticks
+    front = book.fronts[index]
+    if not follows(terms) or (front != NO_FRONT and entry > front):
+        book.extremes[slot] = entry
+        return
+    if front != NO_FRONT and entry < front:
+        other = int(book.heads[index])
+        while other != END:
+            if book.extremes[other] == FLOATS:
+                store_release(book.extremes, other, front)
+            other = int(book.nexts[other])
+    store_release(book.fronts, index, entry)
+    store_release(book.extremes, slot, FLOATS)
+
+
+@njit_inner
+def join(book, slot, now_ns):
+    """Take a stop that has just been linked under watch: now, or when its entry time has come."""
+    terms = book.terms[slot]
+    instrument = int(terms["instrument"])
+    if is_due(book, slot, now_ns):
+        wake_stop(book, slot)
+    elif book.extremes[slot] == WAITING:
+        book.bounds[instrument][DUE] = min(book.bounds[instrument][DUE], terms["entry_ns"])
+    sweep(book, instrument, group_of(terms), 0)
+
+
+@njit_inner
+def is_due(book, slot, now_ns):
+    """Tell whether an armed stop waits for a time that has come."""
+    waits = book.extremes[slot] == WAITING and book.table.copies[current(book.table, slot)]["state"] == ARMED
+    return waits and now_ns >= book.terms[slot]["entry_ns"]
+
+
+@njit_inner
+def catch_up(state, instrument, now_ns):
+    """Do what time alone asks of an instrument: close bars that ended, move ATR levels, wake stops, set all bounds anew.
+
+    Args:
+        state: RiskState.
+        instrument: Its index.
+        now_ns: Stream time.
+    """
+    book = state.book
+    due_ns = NEVER
+    series = book.atr.heads[instrument]
+    while series != END:
+        end_ns = book.atr.bars[series]["end_ns"]
+        if end_ns != 0 and now_ns >= end_ns:
+            # Levels of the old ATR are kept before it goes; those of the new one come on top, or replace what was provisional.
+            keep_levels(book, instrument, series)
+            close_bar(state.transaction, book.atr, series)
+            keep_levels(book, instrument, series)
+        elif end_ns != 0:
+            due_ns = min(due_ns, end_ns)
+        series = book.atr.nexts[series]
+    for group in range(STOP_GROUPS):
+        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        while slot != END:
+            if is_due(book, slot, now_ns):
+                wake_stop(book, slot)
+            elif book.extremes[slot] == WAITING:
+                due_ns = min(due_ns, book.terms[slot]["entry_ns"])
+            slot = int(book.nexts[slot])
+        sweep(book, instrument, group, 0)
+    book.bounds[instrument][DUE] = due_ns
+
+
+@njit_inner
+def keep_levels(book, instrument, series):
+    """Raise the ratchet of the stops of a series to their level by the present ATR. Twice is as once."""
+    for group in range(STOP_GROUPS):
+        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        while slot != END:
+            terms = book.terms[slot]
+            kind = int(terms["kind"])
+            if (kind == ATR or kind == CHANDELIER) and terms["series"] == series and book.extremes[slot] != WAITING:
+                atr_ticks = atr_of(book, terms)
+                if atr_ticks != NONE:
+                    base = entry_of(terms) if kind == ATR else best_of(book, slot)
+                    book.floors[slot] = max(book.floors[slot], base - atr_ticks)
+            slot = int(book.nexts[slot])
+
+
+@njit
+def restore(state, now_ns):
+    """Bring the book of a stage that has just opened to where its predecessor left it: ratchets, who watches, all bounds."""
+    book = state.book
+    for instrument in range(book.bounds.shape[0]):
+        for group in range(STOP_GROUPS):
+            index = STOP_GROUPS * instrument + group
+            slot = int(book.heads[index])
+            while slot != END:
+                if book.extremes[slot] == FLOATS and book.fronts[index] == NO_FRONT:
+                    # Killed before the front moved: the tick that lifts it comes again.
+                    book.extremes[slot] = WAITING
+                slot = int(book.nexts[slot])
+        series = book.atr.heads[instrument]
+        while series != END:
+            keep_levels(book, instrument, series)
+            series = book.atr.nexts[series]
+        catch_up(state, instrument, now_ns)
