@@ -13,8 +13,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +25,6 @@ if __package__ in (None, ""):
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -36,17 +33,14 @@ from pipeline.ingest import binance, lean
 from pipeline.ingest.recordings import Recording, RecordingWriter, check_target, open_recording
 from pipeline.instruments import Instrument, Instruments, parse_decimal, step_fault
 from pipeline.messages import QUOTE, TRADE
+from tools.progress import progress_bar
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 CHUNK_TICKS = 1 << 18
-PLAIN_STEP_PERCENT = 25
 NS_PER_SECOND = 1_000_000_000
 PIPE_COLUMNS = 120
 #: A narrower terminal gets a list for each symbol instead of the table.
 TABLE_COLUMNS = 104
-
-#: Called with (done, in all).
-Report = Callable[[int, int], None]
 
 
 class LineParser(argparse.ArgumentParser):
@@ -263,31 +257,6 @@ def utc_text(time_ns: int | None) -> str | None:
         return None
     seconds, rest_ns = divmod(time_ns, NS_PER_SECOND)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Report]:
-    """Show progress on stderr: a bar on a terminal, a line every quarter elsewhere."""
-    if not sys.stderr.isatty():
-        yield _plain_progress(title)
-        return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _plain_progress(title: str) -> Report:
-    next_percent = PLAIN_STEP_PERCENT
-
-    def report(done: int, total: int) -> None:
-        nonlocal next_percent
-        percent = 100 * done // total if total else 100
-        if percent >= next_percent:
-            print(f"{title}: {percent}%", file=sys.stderr)
-            next_percent = percent - percent % PLAIN_STEP_PERCENT + PLAIN_STEP_PERCENT
-
-    return report
 
 
 def _listed(counts: dict[str, int]) -> str:

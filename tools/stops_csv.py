@@ -28,10 +28,13 @@ The first line names the columns, in any order; all but REQUIRED may be missing,
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from pipeline.backtest.planned import PLANNED
 from pipeline.config_schema import StopsSection
 from pipeline.errors import UserError, nearest, one_line
 from pipeline.instruments import EXACT, Instruments
@@ -86,33 +89,32 @@ TOLD_MAX = 40
 YEAR_S = 366 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class StopRow:
-    """One position and its stop, in integers; 0 = not given unless said otherwise.
-
-    Prices are in units of the stop's watch: ticks, or half ticks where it watches the mid.
-    """
+class StopRow(NamedTuple):
+    """One line of the file in integers: its id, then the fields of PLANNED in their order."""
 
     stop_id: str
-    instrument: int  #: index in the recording's table
-    side: int  #: LONG, SHORT
-    kind: int  #: STATIC, ...
-    watch: int  #: BID_ASK, LAST, MID
-    entry_units: int  #: entry price; 0 = the first watched price at or after the entry
-    quantity_lots: int  #: > 0
-    entry_ns: int  #: UTC; 0 = from the first tick
+    instrument: int
+    side: int
+    kind: int
+    watch: int
+    entry_units: int
+    quantity_lots: int
+    entry_ns: int
     price_units: int
     offset_units: int
     percent_ppm: int
     activation_ppm: int
     breakeven_ppm: int
-    atr_ppm: int  #: multiplier times 10**6
-    atr_period: int  #: bars; of an atr or chandelier stop never 0
-    bar_seconds: int  #: likewise
+    atr_ppm: int
+    atr_period: int
+    bar_seconds: int
     holding_ns: int
-    fraction_ppm: int  #: 0 = all of the position
-    limit_ticks: int  #: 0 = market
+    fraction_ppm: int
+    limit_ticks: int
     escalate_ms: int
+
+
+assert StopRow._fields[1:] == PLANNED.names, "a row becomes a PLANNED by leaving its id out"
 
 
 class StopsFileError(UserError):
@@ -165,6 +167,11 @@ def read_stops(path: Path, instruments: Instruments, defaults: StopsSection) -> 
     if problems:
         raise StopsFileError(problems)
     return in_order_of_ids(rows)
+
+
+def planned_of(rows: Sequence[StopRow]) -> np.ndarray:
+    """Return rows as an array of PLANNED, in their order."""
+    return np.array([row[1:] for row in rows], PLANNED)
 
 
 def in_order_of_ids(rows: Iterable[StopRow]) -> tuple[StopRow, ...]:

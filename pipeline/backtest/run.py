@@ -74,11 +74,13 @@ class Backtest:
         self.stages = Stages(
             _open_ingest(self._segment, self.feed, config),
             open_risk(self._segment, self.sizes, limits),
-            open_execution(self._segment, self.sizes, config.execution.paper.latency_ns),
+            open_execution(self._segment, self.sizes, self.latency_ns),
             np.zeros(2 * STOPS_PER_POSITION_MAX, np.int64),
         )
         self._fetched = _Fetched(self._segment, self.sizes)
         self._place(terms_of(planned, self._rows(), limits.fallback_ppm))
+        # Loads the kernel, so that the time of `run` is that of playing.
+        play(self.stages, 0, False)
 
     def _rows(self) -> np.ndarray:
         """Return the row of each position."""
@@ -122,7 +124,7 @@ class Backtest:
                 tell(done, feed.tick_count)
         if ingest.words[topology.FEED_LAST_EVENT_NS] > 0:
             ingest.local[ENDED] = 1
-            self._play(self._config.execution.paper.latency_ns // TIMER_NS + 2, is_over=True)
+            self._play(self.latency_ns // TIMER_NS + 2, is_over=True)
 
     def _play(self, tick_count: int, is_over: bool) -> None:
         """Play so many ticks, fetching what the rings hold whenever they are full."""
@@ -138,6 +140,11 @@ class Backtest:
                 return
             stuck = 0 if fetched else stuck + 1
             assert stuck < 2, "a ring is full and nothing of it can be fetched"
+
+    @property
+    def latency_ns(self) -> int:
+        """Stream time from an exit to its fill."""
+        return self._config.execution.paper.latency_ns
 
     @property
     def now_ns(self) -> int:
