@@ -107,7 +107,7 @@ ORDER = np.dtype(
         ("sent_ns", "i8"),  #: monotonic, when risk published it
         ("quantity_lots", "i8"),  #: > 0
         ("price_ticks", "i8"),  #: LIMIT only
-        ("reference_ticks", "i8"),  #: EXIT: the watched price that fired the stop; else the mark at the check
+        ("reference_ticks", "i8"),  #: EXIT: the price that fired the stop, of a mid the whole ticks; else the mark at the check
         ("stop_id", "i8"),  #: EXIT: the stop; else 0
         ("request_id", "i8"),  #: the client's request; 0 for an exit
         ("instrument", "u4"),

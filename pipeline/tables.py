@@ -107,17 +107,17 @@ MARK = np.dtype(
     align=True,
 )
 
-# ORDER_STATE states. SUBMITTING is the intent: the venue may or may not know the order yet.
-ORDER_FREE, SUBMITTING, WORKING, DONE = 0, 1, 2, 3
+# ORDER_STATE states. SUBMITTING and CANCELLING are intents: the venue may or may not have heard of it yet.
+ORDER_FREE, SUBMITTING, WORKING, DONE, CANCELLING = 0, 1, 2, 3, 4
 
-#: Execution's. The order of orders ring sequence s has row s & (count - 1).
+#: Execution's. An order has its row until it is DONE and the row's turn comes again; rows are used in turn, in order of `seq`.
 ORDER_STATE = np.dtype(
     [
         ("order_id", "i8"),
         ("seq", "i8"),  #: sequence in the orders ring
         ("quantity_lots", "i8"),
         ("filled_lots", "i8"),
-        ("price_ticks", "i8"),
+        ("price_ticks", "i8"),  #: the limit, where it has one
         ("event_ns", "i8"),
         ("sent_ns", "i8"),  #: monotonic, when risk published it
         ("stop_id", "i8"),
@@ -134,19 +134,23 @@ ORDER_STATE = np.dtype(
     align=True,
 )
 
-#: The paper venue's own record of orders, a ring by arrival.
+# VENUE_ORDER states. VENUE_NONE is also what the venue answers about an order that it does not know.
+VENUE_NONE, VENUE_OPEN, VENUE_FILLED, VENUE_CANCELLED = 0, 1, 2, 3
+
+#: The paper venue's own record of orders. An order has its row until it has ended and the row's turn comes again.
 VENUE_ORDER = np.dtype(
     [
         ("order_id", "i8"),  #: the client's id: a second order of the same id is refused
-        ("due_ns", "i8"),  #: stream time from which it may fill
+        ("place", "i8"),  #: how many orders came before it
+        ("due_ns", "i8"),  #: stream time from which it may fill; never before that of an earlier order
         ("quantity_lots", "i8"),
         ("filled_lots", "i8"),
-        ("stop_id", "i8"),
+        ("price_ticks", "i8"),  #: the limit; 0 = a market order
         ("instrument", "u4"),
         ("strategy", "u2"),
-        ("open", "u2"),  #: 1 while it works
+        ("state", "u1"),  #: VENUE_OPEN, ...
+        ("order_type", "u1"),
         ("side", "i8"),
-        ("reserved", "i8"),
     ],
     align=True,
 )
@@ -159,7 +163,7 @@ VENUE_FILL = np.dtype(
         ("event_ns", "i8"),
         ("quantity_lots", "i8"),
         ("price_ticks", "i8"),
-        ("order_seq", "i8"),  #: place of the order in the venue's record
+        ("order_seq", "i8"),  #: the order's VENUE_ORDER place
         ("instrument", "u4"),
         ("strategy", "u2"),
         ("last", "u2"),  #: 1 = the order is filled

@@ -9,6 +9,8 @@ import numpy as np
 from pipeline.messages import (
     ACCEPTED,
     ARMED,
+    CANCEL,
+    CANCELLED,
     EVENT,
     EXIT,
     FILLED,
@@ -64,28 +66,48 @@ def assert_ticks_accounted(rig: Rig) -> None:
 
 def assert_nothing_twice(rig: Rig) -> None:
     """No order is in the ring or at the venue twice, each ends once, no event is told twice, each fill is reported once."""
-    orders = rig.records("orders", ORDER)
-    reports = rig.records("reports", REPORT)
-    ids = [int(order_id) for order_id in orders["order_id"]]
-    assert len(ids) == len(set(ids)), "an order is in the ring twice"
-    ends = {
-        kind: sorted(int(order_id) for order_id in reports["order_id"][reports["kind"] == kind])
-        for kind in (ACCEPTED, FILLED, REJECTED)
-    }
-    assert ends[ACCEPTED] == ends[FILLED], "not every accepted order was filled once"
-    assert sorted(ids) == sorted(ends[FILLED] + ends[REJECTED]), "not every order ended once"
-    assert ends[FILLED] == sorted(rig.venue_order_ids()), "the venue's orders are not those that it accepted"
+    orders, reports = rig.records("orders", ORDER), rig.records("reports", REPORT)
+    told = assert_orders_end_once(orders, reports)
     count = rig.count("execution")
+    working = count["accepted"] - count["filled"] - count["cancelled"]
+    assert working == 0, f"{working} orders work when all has settled"
+    assert told[ACCEPTED] == sorted(rig.venue_order_ids()), "the venue's orders are not those that it accepted"
     assert count["venue_duplicates"] == count["duplicates"] == 0, "something was sent twice"
     fill_ids = sorted(int(fill_id) for fill_id in reports["fill_id"][reports["kind"] == FILLED])
     assert fill_ids == list(range(1, count["venue_fills"] + 1)), "fills are not reported once each"
-    counted = [count[name] for name in ("orders", "filled", "rejected")]
-    assert counted == [len(ids), len(ends[FILLED]), len(ends[REJECTED])], "orders are not counted once each"
+    counted = [count[name] for name in ("orders", "cancels", "accepted", "filled", "cancelled", "rejected")]
+    is_cancel = orders["kind"] == CANCEL
+    ends = [len(told[kind]) for kind in (ACCEPTED, FILLED, CANCELLED, REJECTED)]
+    assert counted == [(~is_cancel).sum(), is_cancel.sum(), *ends], "orders are not counted once each"
+    assert count["cancelled"] == count["venue_cancelled"], "what the venue took back is not what was reported"
     events = rig.records("events", EVENT)
     assert list(events["event_id"]) == list(range(1, len(events) + 1)), "events are not numbered one by one"
-    told = Counter((int(event["stop_id"]), int(event["kind"])) for event in events if event["stop_id"])
-    once = {key: times for key, times in told.items() if times > 1 and key[1] in (STOP_ARMED, STOP_TRIGGERED, STOP_ENDED)}
+    of_stops = Counter((int(event["stop_id"]), int(event["kind"])) for event in events if event["stop_id"])
+    once = {key: times for key, times in of_stops.items() if times > 1 and key[1] in (STOP_ARMED, STOP_TRIGGERED, STOP_ENDED)}
     assert not once, f"events told twice: {once}"
+
+
+def assert_orders_end_once(orders: np.ndarray, reports: np.ndarray) -> dict[int, list[int]]:
+    """No order is in the ring twice, each is accepted or rejected once, and what is accepted ends once at most, as told.
+
+    Returns:
+        The ids of the orders that were accepted, filled, cancelled and rejected, by kind of report, sorted.
+    """
+    sent = orders[orders["kind"] != CANCEL]
+    ids = sorted(int(order_id) for order_id in sent["order_id"])
+    assert len(ids) == len(set(ids)), "an order is in the ring twice"
+    kinds = (ACCEPTED, FILLED, CANCELLED, REJECTED)
+    told = {kind: sorted(int(order_id) for order_id in reports["order_id"][reports["kind"] == kind]) for kind in kinds}
+    assert ids == sorted(told[ACCEPTED] + told[REJECTED]), "not every order was accepted or rejected once"
+    ended = told[FILLED] + told[CANCELLED]
+    assert len(ended) == len(set(ended)), "an order ended twice"
+    assert set(ended) <= set(told[ACCEPTED]), "an order ended that was not accepted"
+    lots = {int(order["order_id"]): int(order["quantity_lots"]) for order in sent}
+    for report in reports:
+        left = 0 if report["kind"] == FILLED else lots[int(report["order_id"])]
+        assert left == report["left_lots"], f"order {report['order_id']}: {report['left_lots']} lots said to be left"
+        assert report["quantity_lots"] == lots[int(report["order_id"])], f"order {report['order_id']}: lots of a report"
+    return told
 
 
 def assert_exits_in_turn(rig: Rig) -> None:
@@ -96,7 +118,7 @@ def assert_exits_in_turn(rig: Rig) -> None:
     assert len(owed) == len(owed_events), "an exit was told to be owed twice"
     sent: dict[int, int] = {}
     for order in orders:
-        if not order["flags"] & EXIT:
+        if order["kind"] == CANCEL or not order["flags"] & EXIT:
             continue
         stop_id, order_id = int(order["stop_id"]), int(order["order_id"])
         attempt = order_id & ATTEMPT_MASK

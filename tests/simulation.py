@@ -35,7 +35,7 @@ from pipeline.messages import (
     TRADE,
 )
 from pipeline.risk.limits import NOT_SET, UNLIMITED
-from pipeline.tables import VENUE_FILL
+from pipeline.tables import VENUE_FILL, VENUE_NONE
 from shm import ring
 from shm.jit import JIT_ENABLED
 from tests.conflated import assert_nothing_missed
@@ -94,11 +94,13 @@ class RecordingRig(Rig):
         assert end - first <= len(slots), "the venue's fills have lapped its record"
         if end > first:
             self.fills.append(slots[np.arange(first, end) & (len(slots) - 1)])
-        places = range(self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS]))
-        if places:
+        taken_before, taken = self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS])
+        if taken > taken_before:
             orders = super().venue_order_table()
-            self.order_ids += [int(orders[place & (len(orders) - 1)]["order_id"]) for place in places]
-        self.seen["fills"], self.seen["orders at the venue"] = end, places.stop
+            new = orders[(orders["state"] != VENUE_NONE) & (orders["place"] >= taken_before)]
+            assert len(new) == taken - taken_before, "the venue's record has lost orders"
+            self.order_ids += [int(order_id) for order_id in new["order_id"]]
+        self.seen["fills"], self.seen["orders at the venue"] = end, taken
         position = int(self.ingest_words[topology.FEED_POSITION])
         if position > self.seen["feed"]:
             self.taken.append((self.seen["feed"], position))

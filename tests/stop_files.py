@@ -86,7 +86,9 @@ def read_out_csv(path: Path) -> list[OutRow]:
         reader = csv.DictReader(file)
         assert tuple(reader.fieldnames or ()) == OUT_COLUMNS
         return [
-            OutRow(int(row["stop_id"]), row["kind"], int(row["trigger_ns"]), _decimal(row["watched_price"]), _decimal(row["level"]))
+            OutRow(
+                int(row["stop_id"]), row["kind"], int(row["trigger_ns"]), _decimal(row["watched_price"]), _decimal(row["level"])
+            )
             for row in reader
         ]
 

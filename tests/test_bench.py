@@ -50,6 +50,16 @@ def test_mechanism_small_times_every_operation(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
+def test_venue_small_fills_what_it_should_and_has_its_yardsticks(tmp_path: Path) -> None:
+    """Ticks are timed with orders at rest and without, beside a loop that looks at every order, and a burst is filled."""
+    result = run_small("venue", tmp_path)
+    expected = ["nothing rests", "40 rest far away", "40 rest, some fill", "reading alone", "looking at 40 on each tick"]
+    assert [*expected, "fill of 40 at one tick, per order"] == list(rows_of(result))
+    for values in rows_of(result).values():
+        assert 0 < values["best_ns"] <= values["median_ns"]
+
+
+@pytest.mark.processes
 @NEEDS_TWO_CORES
 def test_ring_small_measures_yardstick_hop_stream_and_rivals(tmp_path: Path) -> None:
     """The ring stands beside its bare bounce and its rivals, and not one record came wrong."""

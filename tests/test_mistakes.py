@@ -24,11 +24,17 @@ pytestmark = [
 ]
 
 STORY = "from tests.pipeline.test_crash_points import begin, explore_all; explore_all(*begin('long'), {!r})"
+CANCEL_STORY = "from tests.pipeline.test_execution_cancel import begin, explore_all; explore_all(begin())"
+CROWD_STORY = "from tests.pipeline.test_execution_twin import live_crowds; live_crowds(range(12))"
 SEEDS = "from tests.simulation import play; [play(seed) for seed in {}]"
 
 
 class Mistake(NamedTuple):
-    """What is replaced by what in which file, and the stage whose death shows it; a number is a seed of the simulation."""
+    """What is replaced by what in which file, and what shows it.
+
+    That is the stage whose death shows it, CANCELS for execution's death in its story of cancels, CROWDS for execution beside
+    its twin, or a seed of the simulation.
+    """
 
     name: str
     file: str
@@ -37,23 +43,39 @@ class Mistake(NamedTuple):
     shown_by: str | int
 
 
+CANCELS, CROWDS = "cancels", "crowds"
 PUBLISH_TICKS = "state.ticks.ring.words[0] = state.ticks.local[0]"
 ADVANCE_REPORTS = "    stage_advance(transaction, state.reports, seq + 1)\n"
 ADVANCE_ORDERS = "    stage_advance(transaction, state.orders, seq + 1)\n"
 COMMIT_INTENT = """    commit(transaction)
-    remember(state.by_id, order["order_id"], row)
+    state.local[TAKEN_COUNT] += 1
+    remember(state.by_id, intent["order_id"], row)
     now_ns = monotonic_ns()
-    record(state.risk_to_execution, now_ns - order["sent_ns"])
-    if order["flags"] & EXIT:
-        record(state.tick_to_order, now_ns - order["tick_recv_ns"])
+    record(state.risk_to_execution, now_ns - intent["sent_ns"])
+    if intent["flags"] & EXIT:
+        record(state.tick_to_order, now_ns - caused_ns)
     else:
-        record(state.request_to_order, now_ns - order["tick_recv_ns"])
+        record(state.request_to_order, now_ns - caused_ns)
     send(state, row)
 """
 SEND_FIRST = """    submit(state.venue, intent)
     commit(transaction)
-    remember(state.by_id, order["order_id"], row)
+    state.local[TAKEN_COUNT] += 1
+    remember(state.by_id, intent["order_id"], row)
     settle(state, row, WORKING, REASON_NONE)
+"""
+CANCEL_INTENT = """    state.states.copies[edit(transaction, state.states, row)]["state"] = CANCELLING
+"""
+CANCEL_REPORT = """        report = state.reports.ring.slots[new_report(state, order, CANCELLED)]
+"""
+ASK_AGAIN = """            ask_to_cancel(state, row)
+"""
+SAY_CANCELLED = """            new_report(state, order, CANCELLED)
+            state.states.copies[edit(state.transaction, state.states, row)]["state"] = DONE
+            commit(state.transaction)
+"""
+SAY_WORKING = """            state.states.copies[edit(state.transaction, state.states, row)]["state"] = WORKING
+            commit(state.transaction)
 """
 MISTAKES = (
     # Cursor before effect.
@@ -106,6 +128,39 @@ MISTAKES = (
             'if knows(state.venue, order["order_id"]):', "if True:", "execution"),
     Mistake("restart forgets what was being sent", "pipeline/execution/orders.py",
             '        if order["state"] == SUBMITTING:', "        if False:", "execution"),
+    # Cancels: the intent, the answer, what a restart makes of them.
+    Mistake("cancel asked before its intent is written", "pipeline/execution/orders.py", CANCEL_INTENT,
+            "    commit(transaction)\n    cancel_order(state.venue, order_id)\n" + CANCEL_INTENT, CANCELS),
+    Mistake("cancel's answer written before its report", "pipeline/execution/orders.py", CANCEL_REPORT,
+            "        commit(transaction)\n" + CANCEL_REPORT, CANCELS),
+    Mistake("cancel reported before its answer is written, and again after a restart", "pipeline/execution/orders.py",
+            CANCEL_REPORT, CANCEL_REPORT + "        state.reports.ring.words[0] = state.reports.local[0]\n", CANCELS),
+    Mistake("restart forgets what was being cancelled", "pipeline/execution/orders.py",
+            '        elif order["state"] == CANCELLING:', "        elif False:", CANCELS),
+    Mistake("restart takes a cancel without answer for refused", "pipeline/execution/orders.py",
+            ASK_AGAIN, SAY_WORKING, CANCELS),
+    Mistake("restart takes a cancel without answer for done", "pipeline/execution/orders.py",
+            ASK_AGAIN, SAY_CANCELLED, CANCELS),
+    Mistake("venue refuses to cancel what it has cancelled", "pipeline/execution/paper.py",
+            "        return found\n", "        return VENUE_NONE\n", CANCELS),
+    Mistake("venue opens again what it has cancelled", "pipeline/execution/paper.py",
+            '        if order["state"] == VENUE_OPEN:\n', "        if True:\n", CANCELS),
+    # What no kill shows, but a crowd of orders.
+    Mistake("venue's record does not say what it has cancelled", "pipeline/execution/paper.py",
+            '    venue.orders.copies[edit(venue.transaction, venue.orders, row)]["state"] = VENUE_CANCELLED\n', "", CROWDS),
+    Mistake("row given to the next order while its order rests", "pipeline/execution/orders.py",
+            "    return found != ORDER_FREE and found != DONE\n", "    return found == CANCELLING\n", CROWDS),
+    Mistake("venue's row given to the next order while its order rests", "pipeline/execution/paper.py",
+            '["state"] == VENUE_OPEN:\n        row = ', '["state"] == 9:\n        row = ', CROWDS),
+    Mistake("id of an order that works forgotten", "pipeline/execution/orders.py",
+            '    forget(state.by_id, ended["order_id"], row)\n',
+            '    forget(state.by_id, ended["order_id"], row)\n    row = (row + 1) & mask\n'
+            '    forget(state.by_id, state.states.copies[current(state.states, row)]["order_id"], row)\n'
+            '    row = (row - 1) & mask\n', CROWDS),
+    Mistake("resting order beyond the bound of its instrument", "pipeline/execution/open_orders.py",
+            '    widen(opened, instrument, order["side"], order["limit_ticks"])\n', "", CROWDS),
+    Mistake("entries leave no rows for exits", "pipeline/execution/orders.py",
+            " and (flags & EXIT != 0 or taken < row_count * ENTRY_ROOM_PER_MILLE // 1000)\n", "\n", CROWDS),
     # The log.
     Mistake("nothing is redone on opening", "shm/transaction.py", "    redo(transaction)\n    return", "    return", "risk"),
     Mistake("words changed one by one, without a log", "shm/transaction.py",
@@ -146,6 +201,17 @@ def run_copy(folder: Path, code: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def proof(shown_by: str | int) -> tuple[str, str]:
+    """Return the line of Python that shows a mistake, and how the failed assertion begins."""
+    if isinstance(shown_by, int):
+        return SEEDS.format([shown_by]), f"seed {shown_by}"
+    if shown_by == CROWDS:
+        return CROWD_STORY, "crowd"
+    if shown_by == CANCELS:
+        return CANCEL_STORY, "execution killed at"
+    return STORY.format([shown_by]), f"{shown_by} killed at"
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of all that the simulation needs."""
@@ -161,20 +227,17 @@ def test_mistake_in_a_copy_is_caught_by_a_promise(copy: Path, mistake: Mistake) 
     text = path.read_text()
     assert 1 == text.count(mistake.old), "the mistake's place has changed"
     path.write_text(text.replace(mistake.old, mistake.new))
-    if isinstance(mistake.shown_by, int):
-        status, output = run_copy(copy, SEEDS.format([mistake.shown_by]))
-        wanted = f"AssertionError: seed {mistake.shown_by} "
-    else:
-        status, output = run_copy(copy, STORY.format([mistake.shown_by]))
-        wanted = f"AssertionError: {mistake.shown_by} killed at "
+    code, wanted = proof(mistake.shown_by)
+    status, output = run_copy(copy, code)
     assert 1 == status, "no promise was broken"
-    assert wanted in output, f"it failed, but not by a promise:\n{output[-2000:]}"
+    assert f"AssertionError: {wanted} " in output, f"it failed, but not by a promise:\n{output[-2000:]}"
 
 
 def test_copy_without_mistake_keeps_every_promise(copy: Path) -> None:
     """The copy as it is passes what catches the mistakes."""
-    status, output = run_copy(copy, STORY.format(["ingest", "risk", "execution"]))
-    assert 0 == status, output[-2000:]
+    for code in (STORY.format(["ingest", "risk", "execution"]), CANCEL_STORY, CROWD_STORY):
+        status, output = run_copy(copy, code)
+        assert 0 == status, output[-2000:]
     seeds = sorted({mistake.shown_by for mistake in MISTAKES if isinstance(mistake.shown_by, int)})
     status, output = run_copy(copy, SEEDS.format(seeds))
     assert 0 == status, output[-2000:]

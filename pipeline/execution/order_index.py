@@ -1,7 +1,7 @@
-"""Which order ids were seen, and where: a hash map of int64 ids in two generations, private to its process.
+"""Which row of a table an order id has: a hash map of int64 ids, private to its process.
 
-When the young generation is half full the old one is forgotten and they change places, so an id is remembered for at least half
-a capacity of later ids, without any deletion. It is made anew from the tables at each start.
+It holds exactly the ids of the table's rows: an id leaves it when its row is given to another order, so that no order that
+still works is ever forgotten, however many came after it. It is made anew from the table at each start.
 """
 
 from typing import NamedTuple
@@ -10,60 +10,71 @@ import numpy as np
 
 from shm.jit import njit_inner
 
+#: No row: the id is not known. Also marks an empty place.
 NOT_SEEN = -1
-# Words of `counts`.
-YOUNG, FILLED = 0, 1
 #: A 32-bit odd number near 2**32 / golden ratio: times 31 bits it stays below 2**63.
 _MIX = 0x9E3779B1
 
 
 class OrderIndex(NamedTuple):
-    """Ids and values of two generations; id 0 marks an empty place."""
+    """Ids and their rows, by place."""
 
-    ids: np.ndarray  #: int64 (2, capacity), a power of two
-    values: np.ndarray  #: int64 (2, capacity)
-    counts: np.ndarray  #: which generation is young, how many ids are in it
+    ids: np.ndarray  #: int64, a power of two of them
+    rows: np.ndarray  #: int64; NOT_SEEN = an empty place
 
 
-def make_index(remembered: int) -> OrderIndex:
-    """Return an empty index that remembers at least this many ids."""
-    capacity = 1 << max(4, (2 * remembered - 1).bit_length())
-    return OrderIndex(np.zeros((2, capacity), np.int64), np.zeros((2, capacity), np.int64), np.zeros(2, np.int64))
+def make_index(row_count: int) -> OrderIndex:
+    """Return an empty index for a table of so many rows: never more than half full."""
+    capacity = 1 << max(4, (2 * row_count - 1).bit_length())
+    return OrderIndex(np.zeros(capacity, np.int64), np.full(capacity, NOT_SEEN, np.int64))
 
 
 @njit_inner
-def place_of(index, generation, order_id):
-    """Return where an id lies in a generation, or where it would."""
-    mask = index.ids.shape[1] - 1
+def home_of(index, order_id):
+    """Return the place at which the search for an id begins."""
     # Fibonacci hashing (Knuth, TAOCP 6.4): the odd multiplier spreads ids that differ in few bits.
-    place = ((order_id ^ (order_id >> 29)) & 0x7FFFFFFF) * _MIX >> 20 & mask
-    while index.ids[generation, place] != 0 and index.ids[generation, place] != order_id:
+    return ((order_id ^ (order_id >> 29)) & 0x7FFFFFFF) * _MIX >> 20 & (index.ids.shape[0] - 1)
+
+
+@njit_inner
+def place_of(index, order_id):
+    """Return where an id lies, or where it would."""
+    mask = index.ids.shape[0] - 1
+    place = home_of(index, order_id)
+    while index.rows[place] != NOT_SEEN and index.ids[place] != order_id:
         place = (place + 1) & mask
     return place
 
 
 @njit_inner
-def remember(index, order_id, value):
-    """Store an id with its value."""
-    if 2 * index.counts[FILLED] >= index.ids.shape[1]:
-        old = 1 - index.counts[YOUNG]
-        for place in range(index.ids.shape[1]):
-            index.ids[old, place] = 0
-        index.counts[YOUNG] = old
-        index.counts[FILLED] = 0
-    young = index.counts[YOUNG]
-    place = place_of(index, young, order_id)
-    if index.ids[young, place] == 0:
-        index.counts[FILLED] += 1
-    index.ids[young, place] = order_id
-    index.values[young, place] = value
+def recall(index, order_id):
+    """Return the row of an id, or NOT_SEEN."""
+    return index.rows[place_of(index, order_id)]
 
 
 @njit_inner
-def recall(index, order_id):
-    """Return the value of an id, or NOT_SEEN."""
-    for generation in range(2):
-        place = place_of(index, generation, order_id)
-        if index.ids[generation, place] == order_id:
-            return index.values[generation, place]
-    return NOT_SEEN
+def remember(index, order_id, row):
+    """Store an id with its row."""
+    place = place_of(index, order_id)
+    index.ids[place] = order_id
+    index.rows[place] = row
+
+
+@njit_inner
+def forget(index, order_id, row):
+    """Take an id out, where it has this row: what follows closes the gap (Knuth, TAOCP 6.4, algorithm R)."""
+    mask = index.ids.shape[0] - 1
+    gap = place_of(index, order_id)
+    if index.rows[gap] != row:
+        return
+    place = gap
+    while True:
+        place = (place + 1) & mask
+        if index.rows[place] == NOT_SEEN:
+            break
+        # Only what began its search at or before the gap may move into it.
+        if ((place - home_of(index, index.ids[place])) & mask) >= ((place - gap) & mask):
+            index.ids[gap] = index.ids[place]
+            index.rows[gap] = index.rows[place]
+            gap = place
+    index.rows[gap] = NOT_SEEN

@@ -26,6 +26,7 @@ class ExecutionState(NamedTuple):
     ticks: Reader  #: the paper venue's market
     states: Table  #: ORDER_STATE
     by_id: OrderIndex  #: order id -> row
+    local: np.ndarray  #: private: orders.NEXT_ROW, orders.TAKEN_COUNT
     venue: PaperVenue
     words: np.ndarray  #: topology's execution words
     words_base: int
@@ -50,6 +51,7 @@ def open_execution(segment: Segment, sizes: topology.Sizes, latency_ns: int) -> 
         ticks=reader("ticks", TICK),
         states=open_table(segment, "order_states", ORDER_STATE),
         by_id=make_index(sizes.working_orders),
+        local=np.zeros(2, np.int64),
         venue=open_venue(segment, latency_ns),
         words=segment.array("execution.state"),
         words_base=segment.base("execution.state"),

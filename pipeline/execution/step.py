@@ -1,6 +1,7 @@
 """The step of the execution stage: orders out, the venue's fills back as reports."""
 
-from pipeline.execution.orders import is_row_free, report_fill, take_order
+from pipeline.execution.open_orders import OPEN_COUNT
+from pipeline.execution.orders import report_fill, take_order
 from pipeline.execution.paper import see
 from pipeline.topology import EXECUTION_COUNTERS, FILLS_REPORTED, VENUE_FILLS
 from shm.atomics import load_acquire, monotonic_ns
@@ -35,11 +36,11 @@ def step(state, tick_budget):
 
 @njit_merged
 def take_orders(state):
-    """Take the orders that are there, as long as reports find room."""
+    """Take the orders and cancels that are there, as long as reports find room."""
     first = state.orders.local[AT]
     end = min(available(state.orders), first + ORDER_BATCH)
     for seq in range(first, end):
-        if room(state.reports) < REPORTS_NEEDED or not is_row_free(state, seq):
+        if room(state.reports) < REPORTS_NEEDED:
             add(state.counters, STALLED, 1)
             return seq - first
         take_order(state, seq)
@@ -55,7 +56,7 @@ def take_ticks(state, tick_budget):
     end = min(available(state.ticks), first + min(tick_budget, TICK_BATCH))
     for seq in range(first, end):
         unreported = state.venue.words[VENUE_FILLS] - state.words[FILLS_REPORTED]
-        if unreported + state.venue.open_count[0] > state.venue.fills.shape[0]:
+        if unreported + state.venue.opened.local[OPEN_COUNT] > state.venue.fills.shape[0]:
             # The venue's record must not lap what is not reported yet. All of it working and nothing unreported just fits:
             # to wait then would be for ever, since only a tick fills an order.
             return seq - first

@@ -2,6 +2,7 @@
 
 from pipeline import topology
 from pipeline.config import Config
+from pipeline.execution.open_orders import NEVER, NEXT_DUE_NS
 from pipeline.execution.orders import recover
 from pipeline.execution.state import open_execution
 from pipeline.execution.step import has_orders, run
@@ -33,8 +34,8 @@ class ExecutionStage:
         return int(run(self.state, make_pulse(self.heartbeat, self.waiter, self.incarnation, until_ns)))
 
     def drained(self) -> bool:
-        """Tell whether no order waits and none works at the venue."""
-        return not has_orders(self.state) and int(self.state.venue.open_count[0]) == 0
+        """Tell whether no order waits and time alone fills none at the venue. What rests there stays in its record."""
+        return not has_orders(self.state) and int(self.state.venue.opened.local[NEXT_DUE_NS]) == NEVER
 
     def close(self) -> None:
         """Nothing is held but the mapping, which ends with the process."""

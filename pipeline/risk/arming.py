@@ -1,5 +1,7 @@
 """Arming and ending stops: a position that opens gets the configured ones, and when it is flat all of its stops end."""
 
+import numpy as np
+
 from pipeline.messages import (
     ARMED,
     ATR,
@@ -17,12 +19,12 @@ from pipeline.messages import (
     TIME,
     TRIGGERED,
 )
-from pipeline.risk.deadlines import push_deadline, remove_deadline
+from pipeline.risk.alarms import DEADLINES, ENTRIES, push_alarm, remove_alarm
 from pipeline.risk.events import level_now, stop_event
 from pipeline.risk.levels import NOTHING
 from pipeline.risk.stops import END, NO_SLOT, WAITING, group_of, link_stop, take_slot, unlink_stop
 from pipeline.risk.watching import join, sweep
-from pipeline.topology import RISK_COUNTERS, RISK_NEXT_STOP, RISK_NOW_NS, STOP_GROUPS
+from pipeline.topology import RISK_COUNTERS, RISK_NEXT_STOP, STOP_GROUPS
 from shm.counters import stage_add
 from shm.jit import njit, njit_inner
 from shm.ring import AT
@@ -89,7 +91,7 @@ def guard(state, row, slot, from_ns):
     terms["instrument"] = position["instrument"]
     terms["generation"] = position["generation"]
     terms["side"] = LONG if position["quantity_lots"] > 0 else SHORT
-    kind = int(terms["kind"])
+    kind = np.int64(terms["kind"])
     if (kind == ATR or kind == CHANDELIER) and terms["series"] == state.limits.default_series:
         terms["series"] = position["instrument"]
     # The slot is free, so nothing reads these.
@@ -116,12 +118,12 @@ def arm(state, slot):
     book.table.copies[spare]["state"] = ARMED
     event_slot = stop_event(state, STOP_ARMED, slot)
     event = state.events.ring.slots[event_slot]
-    position = state.positions.copies[latest(transaction, state.positions, int(terms["position"]))]
+    position = state.positions.copies[latest(transaction, state.positions, np.int64(terms["position"]))]
     event["quantity_lots"] = abs(position["quantity_lots"])
     # The first tick that it can see: with it, and the ticks, anyone can check what it does.
     event["tick_seq"] = state.ticks.local[AT]
     stage_add(transaction, state.counters, STOPS_ARMED, 1)
-    stage_add(transaction, state.counters, KIND_ARMED + int(terms["kind"]), 1)
+    stage_add(transaction, state.counters, KIND_ARMED + np.int64(terms["kind"]), 1)
     return event_slot
 
 
@@ -140,14 +142,15 @@ def place(state, template, index):
     if slot == NO_SLOT:
         return NO_SLOT
     copy_terms(state.book.terms, slot, template, index)
-    guard(state, int(template[index]["position"]), slot, template[index]["entry_ns"])
+    guard(state, np.int64(template[index]["position"]), slot, template[index]["entry_ns"])
     terms = state.book.terms[slot]
     terms["entry_ticks"] = template[index]["entry_ticks"]
     arm(state, slot)
     commit(state.transaction)
     link_stop(state.book, slot)
+    push_alarm(state.book, ENTRIES, slot)
     if terms["kind"] == TIME:
-        push_deadline(state.book, slot)
+        push_alarm(state.book, DEADLINES, slot)
     return terms["stop_id"]
 
 
@@ -186,7 +189,7 @@ def end_stops(state, row, instrument, generation, ended_slots):
     book = state.book
     count = 0
     for group in range(STOP_GROUPS):
-        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
         while slot != END:
             terms = book.terms[slot]
             if terms["position"] == row and terms["generation"] == generation:
@@ -194,7 +197,7 @@ def end_stops(state, row, instrument, generation, ended_slots):
                 end_stop(state, slot, END_EXIT_FILLED if is_fired else END_POSITION_FLAT)
                 ended_slots[count] = slot
                 count += 1
-            slot = int(book.nexts[slot])
+            slot = np.int64(book.nexts[slot])
     return count
 
 
@@ -204,14 +207,14 @@ def count_stops(state, row, instrument):
     book = state.book
     count, protecting = 0, 0
     for group in range(STOP_GROUPS):
-        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
         while slot != END:
             terms = book.terms[slot]
             if terms["position"] == row:
                 stop = book.table.copies[latest(state.transaction, book.table, slot)]
                 count += 1
                 protecting += stop["state"] == ARMED and terms["kind"] != TAKE_PROFIT
-            slot = int(book.nexts[slot])
+            slot = np.int64(book.nexts[slot])
     return count, protecting
 
 
@@ -220,28 +223,27 @@ def settle_book(state, ended_slots, ended_count, new_slots, new_count):
     """Bring the private lists up to date with what a committed transaction ended and armed."""
     book = state.book
     for k in range(ended_count):
-        leave_book(state, int(ended_slots[k]))
+        leave_book(state, np.int64(ended_slots[k]))
     for k in range(new_count):
-        enter_book(state, int(new_slots[k]))
+        enter_book(state, np.int64(new_slots[k]))
     for k in range(ended_count):
         # Slots keep their terms until they are taken again, which nothing does in between.
-        terms = book.terms[int(ended_slots[k])]
-        sweep(book, int(terms["instrument"]), group_of(terms), 0)
+        terms = book.terms[np.int64(ended_slots[k])]
+        sweep(book, np.int64(terms["instrument"]), group_of(terms), 0)
 
 
 @njit_inner
 def enter_book(state, slot):
     """Have the book watch a stop whose row is committed."""
-    book = state.book
-    link_stop(book, slot)
-    if book.terms[slot]["kind"] == TIME:
-        push_deadline(book, slot)
-    join(book, slot, state.words[RISK_NOW_NS])
+    link_stop(state.book, slot)
+    join(state, slot)
 
 
 @njit_inner
 def leave_book(state, slot):
     """Have the book forget a stop whose end is committed; its group's bounds are set anew by the caller."""
     if state.book.terms[slot]["kind"] == TIME:
-        remove_deadline(state.book, slot)
+        remove_alarm(state.book, DEADLINES, slot)
+    if state.book.extremes[slot] == WAITING:
+        remove_alarm(state.book, ENTRIES, slot)
     unlink_stop(state.book, slot)

@@ -162,7 +162,7 @@ def close_bar(transaction, book, series):
     true_range = high - low
     if row["bar_count"] > 0:
         true_range = max(true_range, abs(high - previous), abs(low - previous))
-    period = int(row["period"])
+    period = np.int64(row["period"])
     row["bar_count"] += 1
     row["previous_close"] = bar["close"]
     if row["bar_count"] <= period:

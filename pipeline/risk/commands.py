@@ -1,5 +1,7 @@
 """Stops by hand: set, moved and cancelled by a strategy, or by a person for it. What cannot be is refused with a reason."""
 
+import numpy as np
+
 from pipeline.messages import (
     ARMED,
     ATR,
@@ -52,9 +54,9 @@ def check_terms(limits, request):
     Returns:
         REASON_NONE, REJECT_STOP_TERMS or REJECT_STOP_PERCENT.
     """
-    kind, percent = int(request["stop_kind"]), int(request["percent_ppm"])
+    kind, percent = np.int64(request["stop_kind"]), np.int64(request["percent_ppm"])
     has_price, has_offset = request["price_ticks"] > 0, request["offset_ticks"] > 0
-    ways = int(has_price) + int(has_offset) + int(percent > 0)
+    ways = np.int64(has_price) + np.int64(has_offset) + np.int64(percent > 0)
     if (
         kind < STATIC
         or kind > TAKE_PROFIT
@@ -65,7 +67,7 @@ def check_terms(limits, request):
         return REJECT_STOP_TERMS
     if (kind == STATIC or kind == TAKE_PROFIT) and (ways != 1 or has_offset):
         return REJECT_STOP_TERMS
-    if kind == TRAILING and ways - int(has_price) != 1:
+    if kind == TRAILING and ways - np.int64(has_price) != 1:
         return REJECT_STOP_TERMS
     if (kind == ATR or kind == CHANDELIER) and (has_price or has_offset):
         return REJECT_STOP_TERMS
@@ -73,7 +75,7 @@ def check_terms(limits, request):
         return REJECT_STOP_TERMS
     if kind == TAKE_PROFIT and request["breakeven_ppm"] > 0:
         return REJECT_STOP_TERMS
-    if max(int(request["activation_ppm"]), int(request["breakeven_ppm"])) >= PPM or request["fraction_ppm"] > PPM:
+    if max(np.int64(request["activation_ppm"]), np.int64(request["breakeven_ppm"])) >= PPM or request["fraction_ppm"] > PPM:
         return REJECT_STOP_TERMS
     if percent > 0 and not limits.min_stop_ppm <= percent <= limits.max_stop_ppm:
         return REJECT_STOP_PERCENT
@@ -89,7 +91,7 @@ def fill_terms(state, slot, request):
     """
     limits = state.limits
     terms = state.book.terms[slot]
-    kind = int(request["stop_kind"])
+    kind = np.int64(request["stop_kind"])
     terms["price_ticks"] = request["price_ticks"]
     terms["offset_ticks"] = request["offset_ticks"]
     terms["deadline_ns"] = request["holding_ns"]
@@ -109,7 +111,7 @@ def fill_terms(state, slot, request):
         terms["percent_ppm"] = limits.fallback_ppm
     if terms["atr_ppm"] == 0:
         terms["atr_ppm"] = limits.atr_ppm
-    series = pick_series(state, int(request["instrument"]), shape_of(limits, request))
+    series = pick_series(state, np.int64(request["instrument"]), shape_of(limits, request))
     if series == NO_SERIES:
         return REJECT_STOP_TABLE_FULL
     terms["series"] = series
@@ -119,8 +121,8 @@ def fill_terms(state, slot, request):
 @njit
 def shape_of(limits, request):
     """Return the (period, bar_ns) of the ATR series that a request asks for, or the configured ones."""
-    period = int(request["atr_period"]) if request["atr_period"] > 0 else limits.atr_period
-    bar_ns = int(request["bar_seconds"]) * NS_PER_SECOND if request["bar_seconds"] > 0 else limits.bar_ns
+    period = np.int64(request["atr_period"]) if request["atr_period"] > 0 else limits.atr_period
+    bar_ns = np.int64(request["bar_seconds"]) * NS_PER_SECOND if request["bar_seconds"] > 0 else limits.bar_ns
     return period, bar_ns
 
 
@@ -129,10 +131,10 @@ def is_crossed(state, slot):
     """Tell whether the present price would fire the stop whose terms a slot holds."""
     book = state.book
     terms = book.terms[slot]
-    side = int(terms["side"])
+    side = np.int64(terms["side"])
     if terms["kind"] == TIME:
         return state.words[RISK_NOW_NS] >= terms["deadline_ns"]
-    price = side * watched_price(state.marks[int(terms["instrument"])], int(terms["watch"]), side)
+    price = side * watched_price(state.marks[np.int64(terms["instrument"])], np.int64(terms["watch"]), side)
     if price == 0 or not is_awake(terms, max(best_of(book, slot), price)):
         return False
     if terms["kind"] == TAKE_PROFIT:
@@ -159,7 +161,7 @@ def set_stop(state, row, request, requester):
         reason = REJECT_NO_POSITION
     if reason == REASON_NONE and position["exit_lots"] > 0 and left_to_exit(position) == 0:
         reason = REJECT_EXIT_WORKING
-    if reason == REASON_NONE and count_stops(state, row, int(request["instrument"]))[0] >= STOPS_BY_HAND_MAX:
+    if reason == REASON_NONE and count_stops(state, row, np.int64(request["instrument"]))[0] >= STOPS_BY_HAND_MAX:
         reason = REJECT_STOP_TABLE_FULL
     if reason != REASON_NONE:
         return reason
@@ -184,14 +186,14 @@ def set_stop(state, row, request, requester):
 def arm_in_slot(state, slot, request, requester):
     """Arm the stop whose terms a slot holds, and have the book watch it."""
     terms = state.book.terms[slot]
-    kind, instrument, is_new = int(terms["kind"]), int(terms["instrument"]), False
+    kind, instrument, is_new = np.int64(terms["kind"]), np.int64(terms["instrument"]), False
     if kind == ATR or kind == CHANDELIER:
-        is_new = stage_series(state, int(terms["series"]), instrument, shape_of(state.limits, request))
+        is_new = stage_series(state, np.int64(terms["series"]), instrument, shape_of(state.limits, request))
     event = state.events.ring.slots[arm(state, slot)]
     event["request_id"], event["requester"] = request["request_id"], requester
     commit(state.transaction)
     if is_new:
-        link(state.book.atr, int(terms["series"]), instrument)
+        link(state.book.atr, np.int64(terms["series"]), instrument)
     enter_book(state, slot)
 
 
@@ -199,8 +201,8 @@ def arm_in_slot(state, slot, request, requester):
 def fire_at_once(state, slot):
     """Fire a stop that was set beyond the price on purpose."""
     terms = state.book.terms[slot]
-    instrument = int(terms["instrument"])
-    price = watched_price(state.marks[instrument], int(terms["watch"]), int(terms["side"]))
+    instrument = np.int64(terms["instrument"])
+    price = watched_price(state.marks[instrument], np.int64(terms["watch"]), np.int64(terms["side"]))
     fire(state, slot, price, TRIGGER_NOW, -1)
     sweep(state.book, instrument, group_of(terms), 0)
 
@@ -209,7 +211,7 @@ def fire_at_once(state, slot):
 def armed_slot(state, row, request):
     """Return the slot of the armed stop that a request names, or the negated reason why there is none."""
     book = state.book
-    slot = find_stop(book, int(request["instrument"]), request["stop_id"])
+    slot = find_stop(book, np.int64(request["instrument"]), request["stop_id"])
     if slot == NO_SLOT or book.terms[slot]["position"] != row:
         return -REJECT_NO_STOP
     return slot if book.table.copies[current(book.table, slot)]["state"] == ARMED else -REJECT_EXIT_WORKING
@@ -223,13 +225,13 @@ def cancel_stop(state, row, request, requester):
     if slot < 0:
         return -slot
     terms = book.terms[slot]
-    is_last = terms["kind"] != TAKE_PROFIT and count_stops(state, row, int(request["instrument"]))[1] <= 1
+    is_last = terms["kind"] != TAKE_PROFIT and count_stops(state, row, np.int64(request["instrument"]))[1] <= 1
     if is_last and state.limits.enforces:
         return REJECT_LAST_STOP
     event = state.events.ring.slots[end_stop(state, slot, END_CANCELLED)]
     event["request_id"], event["requester"] = request["request_id"], requester
     commit(state.transaction)
-    instrument, group = int(terms["instrument"]), group_of(terms)
+    instrument, group = np.int64(terms["instrument"]), group_of(terms)
     leave_book(state, slot)
     sweep(book, instrument, group, 0)
     return REASON_NONE
@@ -286,9 +288,9 @@ def change_terms(limits, terms, request):
     Returns:
         REASON_NONE, or REJECT_STOP_TERMS, REJECT_STOP_PERCENT.
     """
-    kind, percent = int(terms["kind"]), int(request["percent_ppm"])
+    kind, percent = np.int64(terms["kind"]), np.int64(request["percent_ppm"])
     has_price, has_offset = request["price_ticks"] > 0, request["offset_ticks"] > 0
-    if int(has_price) + int(has_offset) + int(percent > 0) != 1 or kind == TIME:
+    if np.int64(has_price) + np.int64(has_offset) + np.int64(percent > 0) != 1 or kind == TIME:
         return REJECT_STOP_TERMS
     if (has_offset and kind != TRAILING) or (has_price and (kind == ATR or kind == CHANDELIER)):
         return REJECT_STOP_TERMS

@@ -24,6 +24,7 @@ from pipeline.risk.events import new_event
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.positions import add_working
 from pipeline.risk.stops import FREE_COUNT
+from pipeline.risk.watching import catch_up
 from pipeline.topology import ENTRIES_ALLOWED, ENTRY_ROOM_PER_MILLE, RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import load_relaxed, monotonic_ns
 from shm.counters import stage_add
@@ -53,12 +54,15 @@ def take_request(state, requester, seq):
     slots = reader.ring.slots
     request = slots[seq & (slots.shape[0] - 1)]
     transaction = state.transaction
-    stage_advance(transaction, reader, seq + 1)
-    stage_add(transaction, state.counters, REQUESTS, 1)
     strategy_count = len(state.requests) - 1
     # A strategy speaks for itself, the control socket for whom it names.
-    strategy = requester if requester < strategy_count else int(request["strategy"])
+    strategy = requester if requester < strategy_count else np.int64(request["strategy"])
     instrument = np.int64(request["instrument"])
+    if instrument < state.marks.shape[0]:
+        # A transaction of its own: what the request sets finds the ATR of this moment.
+        catch_up(state, instrument)
+    stage_advance(transaction, reader, seq + 1)
+    stage_add(transaction, state.counters, REQUESTS, 1)
     reason = REJECT_UNKNOWN_INSTRUMENT
     if strategy >= strategy_count:
         reason = REJECT_BAD_REQUEST
@@ -162,7 +166,7 @@ def refuse(state, requester, seq, request, reason):
     event["stop_id"] = request["stop_id"]
     event["request_id"] = request["request_id"]
     event["instrument"] = request["instrument"]
-    event["strategy"] = requester if requester < len(state.requests) - 1 else int(request["strategy"])
+    event["strategy"] = requester if requester < len(state.requests) - 1 else np.int64(request["strategy"])
     event["side"] = np.int32(min(max(request["side"], -1), 1))
     event["quantity_lots"] = request["quantity_lots"]
     event["reason"] = reason

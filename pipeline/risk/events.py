@@ -54,11 +54,11 @@ def stop_event(state, kind, stop_slot):
     event["stop_kind"] = terms["kind"]
     event["watch"] = terms["watch"]
     event["instrument"] = terms["instrument"]
-    event["strategy"] = int(terms["position"]) // state.marks.shape[0]
+    event["strategy"] = np.int64(terms["position"]) // state.marks.shape[0]
     event["side"] = np.int32(terms["side"])
     event["generation"] = terms["generation"]
-    event["order_id"] = exit_order_id(terms["stop_id"], int(stop["attempt"])) if stop["attempt"] > 0 else 0
+    event["order_id"] = exit_order_id(terms["stop_id"], np.int64(stop["attempt"])) if stop["attempt"] > 0 else 0
     event["price_ticks"] = terms["entry_ticks"]
     level = level_now(book, stop_slot)
-    event["level_ticks"] = 0 if level == NOTHING else int(terms["side"]) * level
+    event["level_ticks"] = 0 if level == NOTHING else np.int64(terms["side"]) * level
     return slot

@@ -14,6 +14,7 @@ from pipeline.messages import (
     LIMIT,
     LONG,
     MARKET,
+    MID,
     NEW,
     REDUCE_ONLY,
     SELL,
@@ -24,7 +25,7 @@ from pipeline.messages import (
     TRIGGERED,
 )
 from pipeline.order_ids import exit_order_id
-from pipeline.risk.deadlines import remove_deadline
+from pipeline.risk.alarms import DEADLINES, remove_alarm
 from pipeline.risk.events import stop_event
 from pipeline.risk.levels import NOTHING, PPM
 from pipeline.risk.positions import add_working, left_to_exit
@@ -74,11 +75,11 @@ def fire(state, slot, price_ticks, reason, tick_seq):
     """
     book, transaction = state.book, state.transaction
     terms = book.terms[slot]
-    position = state.positions.copies[current(state.positions, int(terms["position"]))]
+    position = state.positions.copies[current(state.positions, np.int64(terms["position"]))]
     if position["exit_lots"] > 0 and left_to_exit(position) == 0:
         return 0
     level = book.levels[slot]
-    level_ticks = 0 if level == NOTHING else int(terms["side"]) * level
+    level_ticks = 0 if level == NOTHING else np.int64(terms["side"]) * level
     stop = book.table.copies[edit(transaction, book.table, slot)]
     stop["state"] = TRIGGERED
     stop["reason"] = reason
@@ -87,7 +88,7 @@ def fire(state, slot, price_ticks, reason, tick_seq):
     stop["trigger_level_ticks"] = level_ticks
     stop["trigger_seq"] = tick_seq
     stage_add(transaction, state.counters, STOPS_TRIGGERED, 1)
-    stage_add(transaction, state.counters, KIND_TRIGGERED + int(terms["kind"]), 1)
+    stage_add(transaction, state.counters, KIND_TRIGGERED + np.int64(terms["kind"]), 1)
     sent_lots = send_exit(state, slot)
     event = state.events.ring.slots[stop_event(state, STOP_TRIGGERED, slot)]
     event["price_ticks"] = price_ticks
@@ -102,7 +103,7 @@ def fire(state, slot, price_ticks, reason, tick_seq):
     if sent_lots == 0 or terms["limit_ticks"] > 0:
         add_pending(book, slot)
     if terms["kind"] == TIME:
-        remove_deadline(book, slot)
+        remove_alarm(book, DEADLINES, slot)
     return 1
 
 
@@ -110,7 +111,7 @@ def fire(state, slot, price_ticks, reason, tick_seq):
 def wanted_lots(terms, position):
     """Return how many lots a stop's exit takes: its share of what is open, and no more than is left to exit."""
     left = left_to_exit(position)
-    fraction = int(terms["fraction_ppm"])
+    fraction = np.int64(terms["fraction_ppm"])
     if fraction == 0:
         return left
     return min(left, max(abs(position["quantity_lots"]) * fraction // PPM, 1))
@@ -119,7 +120,7 @@ def wanted_lots(terms, position):
 @njit
 def limit_price(terms, stop, mark):
     """Return the limit of a stop's exit in ticks, its collar beyond the price that it can get; 0 = a market order."""
-    collar, side = int(terms["limit_ticks"]), int(terms["side"])
+    collar, side = np.int64(terms["limit_ticks"]), np.int64(terms["side"])
     if collar == 0 or stop["escalated"]:
         return 0
     price = stop["trigger_ticks"] if terms["watch"] == BID_ASK else 0
@@ -140,24 +141,24 @@ def send_exit(state, slot):
     book, transaction = state.book, state.transaction
     terms = book.terms[slot]
     stop = book.table.copies[edit(transaction, book.table, slot)]
-    position = state.positions.copies[edit(transaction, state.positions, int(terms["position"]))]
+    position = state.positions.copies[edit(transaction, state.positions, np.int64(terms["position"]))]
     lots = wanted_lots(terms, position)
     stop["owed"] = 1
     if lots == 0:
         stop["retry_ns"] = state.words[RISK_NOW_NS] + state.limits.retry_ns
         return 0
-    mark = state.marks[int(terms["instrument"])]
+    mark = state.marks[np.int64(terms["instrument"])]
     side = SELL if terms["side"] == LONG else BUY
     price = limit_price(terms, stop, mark)
     stop["owed"] = 0
     stop["attempt"] += 1
     if price > 0:
-        stop["retry_ns"] = state.words[RISK_NOW_NS] + int(terms["escalate_ms"]) * NS_PER_MS
+        stop["retry_ns"] = state.words[RISK_NOW_NS] + np.int64(terms["escalate_ms"]) * NS_PER_MS
     order = state.orders.ring.slots[new_exit_order(state, slot, NEW)]
     order["quantity_lots"] = lots
     order["price_ticks"] = price
     order["order_type"] = LIMIT if price > 0 else MARKET
-    order["reference_ticks"] = stop["trigger_ticks"]
+    order["reference_ticks"] = stop["trigger_ticks"] // 2 if terms["watch"] == MID else stop["trigger_ticks"]
     add_working(position, side, lots, REDUCE_ONLY | EXIT)
     stage_add(transaction, state.counters, EXITS_SUBMITTED, 1)
     return lots
@@ -178,13 +179,13 @@ def new_exit_order(state, slot, kind):
     for w in range(orders.slot_words.shape[1]):
         orders.slot_words[order_slot, w] = 0
     order = orders.slots[order_slot]
-    order["order_id"] = exit_order_id(terms["stop_id"], int(stop["attempt"]))
+    order["order_id"] = exit_order_id(terms["stop_id"], np.int64(stop["attempt"]))
     order["event_ns"] = state.words[RISK_NOW_NS]
     order["tick_recv_ns"] = state.local[RECV_NS]
     order["sent_ns"] = monotonic_ns()
     order["stop_id"] = terms["stop_id"]
     order["instrument"] = terms["instrument"]
-    order["strategy"] = int(terms["position"]) // state.marks.shape[0]
+    order["strategy"] = np.int64(terms["position"]) // state.marks.shape[0]
     order["kind"] = kind
     order["side"] = np.int32(SELL if terms["side"] == LONG else BUY)
     order["flags"] = REDUCE_ONLY | EXIT
@@ -203,7 +204,7 @@ def owe(state, slot):
     book = state.book
     stop = book.table.copies[edit(state.transaction, book.table, slot)]
     wait_ns = state.limits.retry_ns
-    for _ in range(1, int(stop["attempt"])):
+    for _ in range(1, np.int64(stop["attempt"])):
         if wait_ns < state.limits.retry_ns_max:
             wait_ns = min(2 * wait_ns, state.limits.retry_ns_max)
     if stop["escalated"] == 1:
@@ -227,9 +228,9 @@ def look_after_pending(state):
     sent_count = 0
     index = 0
     while index < book.counts[PENDING_COUNT]:
-        slot = int(book.pending[index])
+        slot = np.int64(book.pending[index])
         stop = book.table.copies[current(book.table, slot)]
-        position = state.positions.copies[current(state.positions, int(book.terms[slot]["position"]))]
+        position = state.positions.copies[current(state.positions, np.int64(book.terms[slot]["position"]))]
         if room(state.orders) < 1:
             break
         if state.words[RISK_NOW_NS] < stop["retry_ns"] or (stop["owed"] and left_to_exit(position) == 0):

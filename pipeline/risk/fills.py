@@ -9,6 +9,7 @@ from pipeline.risk.arming import DEFAULT_STOPS_MAX, arm_defaults, count_stops, e
 from pipeline.risk.exits import owe
 from pipeline.risk.positions import CLOSED, FLIPPED, OPENED, add_working, apply_fill
 from pipeline.risk.stops import NO_SLOT, add_pending, find_stop
+from pipeline.risk.watching import catch_up
 from pipeline.topology import RISK_COUNTERS
 from shm.counters import stage_add
 from shm.jit import njit_inner
@@ -38,9 +39,13 @@ def take_report(state, seq, scratch):
     instrument_count = state.marks.shape[0]
     instrument, strategy = np.int64(report["instrument"]), np.int64(report["strategy"])
     row = strategy * instrument_count + instrument
+    is_known = instrument < instrument_count and row < state.positions.commits.shape[0]
+    if is_known:
+        # A transaction of its own: what the report arms finds the ATR of this moment.
+        catch_up(state, instrument)
     stage_advance(transaction, state.reports, seq + 1)
     stage_add(transaction, state.counters, REPORTS, 1)
-    if instrument >= instrument_count or row >= state.positions.commits.shape[0]:
+    if not is_known:
         stage_add(transaction, state.counters, BAD_REPORTS, 1)
         commit(transaction)
         return

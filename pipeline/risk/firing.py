@@ -1,5 +1,7 @@
 """From a tick to the stops that it fires: prices first, then deadlines, then markets that have gone stale."""
 
+import numpy as np
+
 from pipeline.messages import (
     ARMED,
     BID_ASK,
@@ -13,11 +15,12 @@ from pipeline.messages import (
     TRIGGER_STALE,
     TRIGGER_TARGET,
 )
-from pipeline.risk.deadlines import push_deadline, remove_deadline
+from pipeline.risk.alarms import ALARM_COUNT, DEADLINES, NEXT_ALARM, alarm_ns, push_alarm, remove_alarm
 from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED
 from pipeline.risk.exits import fire, watched_price
-from pipeline.risk.stops import DEADLINE_COUNT, END, FIRED_COUNT, MIDS, NEXT_DEADLINE, group_of
-from pipeline.risk.watching import follow, sweep
+from pipeline.risk.levels import is_awake
+from pipeline.risk.stops import END, FIRED_COUNT, MIDS, group_of
+from pipeline.risk.watching import best_of, follow, sweep
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS, STOP_GROUPS
 from shm.counters import add
 from shm.jit import njit_inner, njit_merged
@@ -29,8 +32,6 @@ STALLED = RISK_COUNTERS.index("stalled")
 NEXT_STALE_LOOK = 1
 #: That often within `stale_ns`.
 STALE_LOOKS = 8
-#: Stream time until the next look at deadlines that came while other exits took the whole position.
-LOOK_AGAIN_NS = 1_000_000
 
 
 @njit_merged
@@ -102,9 +103,9 @@ def fire_all(state, seq, count):
     for k in range(count):
         if room(state.orders) < 1 or room(state.events) < 1:
             return False
-        slot = int(book.fired[k])
+        slot = np.int64(book.fired[k])
         terms = book.terms[slot]
-        price = watched_price(state.marks[int(terms["instrument"])], int(terms["watch"]), int(terms["side"]))
+        price = watched_price(state.marks[np.int64(terms["instrument"])], np.int64(terms["watch"]), np.int64(terms["side"]))
         fire(state, slot, price, TRIGGER_TARGET if terms["kind"] == TAKE_PROFIT else TRIGGER_LEVEL, seq)
     return True
 
@@ -113,10 +114,10 @@ def fire_all(state, seq, count):
 def sort_fired(book, count):
     """Put the slots of `fired` in order of their stops' ids: the groups, each in order, follow one another (insertion sort)."""
     for k in range(1, count):
-        slot = int(book.fired[k])
+        slot = np.int64(book.fired[k])
         stop_id = book.terms[slot]["stop_id"]
         place = k
-        while place > 0 and book.terms[int(book.fired[place - 1])]["stop_id"] > stop_id:
+        while place > 0 and book.terms[np.int64(book.fired[place - 1])]["stop_id"] > stop_id:
             book.fired[place] = book.fired[place - 1]
             place -= 1
         book.fired[place] = slot
@@ -131,24 +132,26 @@ def fire_deadlines(state, seq):
     """
     book, now_ns = state.book, state.words[RISK_NOW_NS]
     count = 0
-    while book.counts[DEADLINE_COUNT] > 0 and now_ns >= book.terms[int(book.deadlines[0])]["deadline_ns"]:
-        book.fired[count] = book.deadlines[0]
-        remove_deadline(book, int(book.deadlines[0]))
+    while book.counts[ALARM_COUNT + DEADLINES] > 0 and now_ns >= alarm_ns(book, DEADLINES, 0):
+        book.fired[count] = book.alarms[DEADLINES, 0]
+        remove_alarm(book, DEADLINES, np.int64(book.alarms[DEADLINES, 0]))
         count += 1
     put_back, went = 0, True
     for k in range(count):
-        slot = int(book.fired[k])
+        slot = np.int64(book.fired[k])
         terms = book.terms[slot]
         went = went and has_room(state)
-        price = watched_price(state.marks[int(terms["instrument"])], int(terms["watch"]), int(terms["side"]))
-        if went and fire(state, slot, price, TRIGGER_DEADLINE, seq) == 1:
-            sweep(book, int(terms["instrument"]), group_of(terms), 0)
+        price = watched_price(state.marks[np.int64(terms["instrument"])], np.int64(terms["watch"]), np.int64(terms["side"]))
+        awake = is_awake(terms, best_of(book, slot))
+        if went and awake and fire(state, slot, price, TRIGGER_DEADLINE, seq) == 1:
+            sweep(book, np.int64(terms["instrument"]), group_of(terms), 0)
         else:
-            # Exits of other stops take the whole position already, or there is no room. It stays due.
-            push_deadline(book, slot)
+            # It sleeps, exits of other stops take the whole position already, or there is no room. It stays due.
+            push_alarm(book, DEADLINES, slot)
             put_back += 1
     if put_back > 0:
-        book.counts[NEXT_DEADLINE] = now_ns + LOOK_AGAIN_NS if went else now_ns
+        # Look again with the next tick: what wakes it, or lets it go, may come with any.
+        book.counts[NEXT_ALARM + DEADLINES] = now_ns
     if not went:
         add(state.counters, STALLED, 1)
     wake(state.events)
@@ -165,12 +168,13 @@ def fire_stale(state, seq):
         if now_ns - max(mark["quote_ns"], mark["trade_ns"]) <= state.limits.stale_ns:
             continue
         for group in range(STOP_GROUPS):
-            slot = int(book.heads[STOP_GROUPS * instrument + group])
+            slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
             while slot != END and has_room(state):
                 if book.table.copies[current(book.table, slot)]["state"] == ARMED:
                     terms = book.terms[slot]
-                    fire(state, slot, watched_price(mark, int(terms["watch"]), int(terms["side"])), TRIGGER_STALE, seq)
-                slot = int(book.nexts[slot])
+                    price = watched_price(mark, np.int64(terms["watch"]), np.int64(terms["side"]))
+                    fire(state, slot, price, TRIGGER_STALE, seq)
+                slot = np.int64(book.nexts[slot])
             sweep(book, instrument, group, 0)
     wake(state.events)
 

@@ -5,7 +5,9 @@ and a stop fires when the price is at or below it; floor for LONG and ceil for S
 All of a stop is in units of its watch: ticks, or half ticks where it follows the mid.
 """
 
-from pipeline.messages import ATR, CHANDELIER, MID, STATIC, TAKE_PROFIT, TRAILING
+import numpy as np
+
+from pipeline.messages import ATR, CHANDELIER, MID, STATIC, TAKE_PROFIT, TIME, TRAILING
 from shm.jit import njit
 
 PPM = 1_000_000
@@ -48,23 +50,23 @@ def atr_distance(multiplier_ppm, atr_half_ticks, watch):
     exact = multiplier_ppm * atr_half_ticks / PPM
     if watch != MID:
         exact /= 2.0
-    nearest = int(exact + 0.5)
+    nearest = np.int64(exact + 0.5)
     if abs(exact - nearest) <= WHOLE * max(1.0, exact):
         return nearest
-    return int(exact) + 1
+    return np.int64(exact) + 1
 
 
 @njit
 def entry_of(terms):
     """Return a stop's entry price, signed."""
-    return int(terms["side"]) * terms["entry_ticks"]
+    return np.int64(terms["side"]) * terms["entry_ticks"]
 
 
 @njit
 def threshold_of(terms, ppm):
     """Return the signed price that is `ppm` of profit away from the entry: LONG ceil(E * (10**6 + ppm) / 10**6)."""
     entry = entry_of(terms)
-    return entry + share_of(entry, int(ppm))
+    return entry + share_of(entry, np.int64(ppm))
 
 
 @njit
@@ -73,14 +75,14 @@ def target_of(terms):
     if terms["kind"] != TAKE_PROFIT:
         return NEVER
     if terms["price_ticks"] > 0:
-        return int(terms["side"]) * terms["price_ticks"]
+        return np.int64(terms["side"]) * terms["price_ticks"]
     return threshold_of(terms, terms["percent_ppm"])
 
 
 @njit
 def follows(terms):
     """Tell whether a stop has to know the best price since it was armed."""
-    kind = int(terms["kind"])
+    kind = np.int64(terms["kind"])
     return kind == TRAILING or kind == CHANDELIER or terms["activation_ppm"] > 0 or terms["breakeven_ppm"] > 0
 
 
@@ -92,8 +94,17 @@ def is_awake(terms, extreme):
 
 @njit
 def is_even(terms, extreme):
-    """Tell whether a stop's profit has reached its break-even once: from then on its level is the entry at least."""
-    return terms["breakeven_ppm"] > 0 and extreme >= threshold_of(terms, terms["breakeven_ppm"])
+    """Tell whether a stop's profit has reached its break-even once: from then on its level is the entry at least.
+
+    A stop that no level fires has none to be moved.
+    """
+    kind = np.int64(terms["kind"])
+    return (
+        terms["breakeven_ppm"] > 0
+        and kind != TIME
+        and kind != TAKE_PROFIT
+        and extreme >= threshold_of(terms, terms["breakeven_ppm"])
+    )
 
 
 @njit
@@ -105,9 +116,9 @@ def trailing_distance(terms, extreme, atr_ticks):
         extreme: Its best price, signed.
         atr_ticks: Its ATR distance, NONE where there is no ATR yet.
     """
-    kind = int(terms["kind"])
+    kind = np.int64(terms["kind"])
     if kind == TRAILING:
-        return terms["offset_ticks"] if terms["offset_ticks"] > 0 else share_of(extreme, int(terms["percent_ppm"]))
+        return terms["offset_ticks"] if terms["offset_ticks"] > 0 else share_of(extreme, np.int64(terms["percent_ppm"]))
     return atr_ticks if kind == CHANDELIER else NONE
 
 
@@ -121,12 +132,12 @@ def level_at(terms, extreme, floor, atr_ticks):
         floor: Ratchet of its ATR levels, NOTHING before the first.
         atr_ticks: m * ATR now, NONE where there is no ATR yet.
     """
-    kind, side, entry = int(terms["kind"]), int(terms["side"]), entry_of(terms)
+    kind, side, entry = np.int64(terms["kind"]), np.int64(terms["side"]), entry_of(terms)
     level = NOTHING
     if (kind == STATIC or kind == TRAILING) and terms["price_ticks"] > 0:
         level = side * terms["price_ticks"]
     elif kind == STATIC or ((kind == ATR or kind == CHANDELIER) and floor == NOTHING and atr_ticks == NONE):
-        level = entry - share_of(entry, int(terms["percent_ppm"]))
+        level = entry - share_of(entry, np.int64(terms["percent_ppm"]))
     elif kind == ATR and floor == NOTHING:
         level = entry - atr_ticks
     level = max(level, floor)

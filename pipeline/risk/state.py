@@ -80,5 +80,5 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits) -> RiskSt
         ingest_to_risk=open_histogram(segment, "ingest_to_risk"),
         execution_to_risk=open_histogram(segment, "execution_to_risk"),
     )
-    restore(state, int(state.words[topology.RISK_NOW_NS]))
+    restore(state)
     return state

@@ -7,14 +7,15 @@ only then the stops are looked at. The cursor moves after each tick, so that a r
 import numpy as np
 
 from pipeline.messages import QUOTE, TICK_OK, TRADE
+from pipeline.risk.alarms import DEADLINES, ENTRIES, NEXT_ALARM
 from pipeline.risk.atr import bar_price, enter_bars
 from pipeline.risk.entries import take_request
 from pipeline.risk.exits import RECV_NS, look_after_pending
 from pipeline.risk.fills import take_report
 from pipeline.risk.firing import NEXT_STALE_LOOK, fire_crossed, fire_deadlines, fire_stale, groups_of_tick, has_room
 from pipeline.risk.state import INBOX_CURSOR, INBOX_PUBLISHED
-from pipeline.risk.stops import DUE, NEXT_DEADLINE, PENDING_COUNT
-from pipeline.risk.watching import catch_up
+from pipeline.risk.stops import DUE, PENDING_COUNT
+from pipeline.risk.watching import catch_up, wake_due
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import fence_release, load_acquire, load_relaxed, monotonic_ns, store_relaxed
 from shm.counters import put
@@ -107,15 +108,17 @@ def take_ticks(state, tick_budget):
         if event_ns > state.words[RISK_NOW_NS]:
             store_relaxed(state.words, RISK_NOW_NS, event_ns)
         state.local[RECV_NS] = tick["recv_ns"]
+        if state.words[RISK_NOW_NS] >= book.counts[NEXT_ALARM + ENTRIES]:
+            wake_due(state)
         if tick["flags"] == TICK_OK and (tick["kind"] == QUOTE or tick["kind"] == TRADE):
             instrument = np.int64(tick["instrument"])
             if state.words[RISK_NOW_NS] >= book.bounds[instrument][DUE]:
-                catch_up(state, instrument, state.words[RISK_NOW_NS])
+                catch_up(state, instrument)
             set_mark(state, seq, instrument, tick)
             groups = groups_of_tick(book, instrument, tick)
             if groups != 0 and not fire_crossed(state, seq, instrument, groups):
                 return seq - first
-        if state.words[RISK_NOW_NS] >= book.counts[NEXT_DEADLINE] and not fire_deadlines(state, seq):
+        if state.words[RISK_NOW_NS] >= book.counts[NEXT_ALARM + DEADLINES] and not fire_deadlines(state, seq):
             return seq - first
         if state.limits.flattens and state.words[RISK_NOW_NS] >= state.local[NEXT_STALE_LOOK]:
             fire_stale(state, seq)

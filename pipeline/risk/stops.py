@@ -8,8 +8,8 @@ and are the truth. Everything else is private, made anew from them at each start
 
         0  fire, top of BID_ASK LONG     8  fire, top of LAST LONG     16 + 4g  front, event, tightest percent, tightest offset
         2  fire, top of BID_ASK SHORT   10  fire, top of LAST SHORT              of group g
-        4  due: when time alone         12  fire, top of MID LONG
-           has to be looked at          14  fire, top of MID SHORT
+        4  due: when the first bar         12  fire, top of MID LONG
+           of its series ends           14  fire, top of MID SHORT
         5  how many MID stops
 """
 
@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.messages import ARMED, LONG, MID, TIME, TRIGGERED
+from pipeline.risk.alarms import DEADLINES, ENTRIES, NEXT_ALARM, push_alarm
 from pipeline.risk.atr import AtrBook
-from pipeline.risk.deadlines import push_deadline
 from pipeline.risk.levels import NEVER
 from pipeline.tables import STOP, STOP_TERMS
 from pipeline.topology import STOP_GROUPS
@@ -30,7 +30,8 @@ from shm.segment import Segment
 END = -1
 NO_SLOT = -1
 # Words of `counts`, private.
-FREE_COUNT, PENDING_COUNT, DEADLINE_COUNT, NEXT_DEADLINE, FIRED_COUNT = 0, 1, 2, 3, 4
+# Words 4 to 7 are those of pipeline.risk.alarms.
+FREE_COUNT, PENDING_COUNT, FIRED_COUNT = 0, 1, 2
 # Words of an instrument's bounds.
 DUE, MIDS, MORE, MORE_STRIDE, BOUND_WORDS = 4, 5, 16, 4, 40
 FRONT, EVENT, TIGHTEST_PPM, TIGHTEST_OFFSET = 0, 1, 2, 3
@@ -57,7 +58,7 @@ class StopBook(NamedTuple):
     bounds: np.ndarray  #: int64 (instruments, BOUND_WORDS)
     free: np.ndarray  #: int32: slots that hold nothing, the last FREE_COUNT first
     pending: np.ndarray  #: int32: slots of fired stops that time must look after: no exit of theirs works, or a limit exit does
-    deadlines: np.ndarray  #: int32: slots of time stops, a heap by deadline
+    alarms: np.ndarray  #: int32 (2, slots): slots that time concerns, two heaps (pipeline.risk.alarms)
     fired: np.ndarray  #: int32, scratch: slots that the last price fired
     counts: np.ndarray  #: int64 words, see above
 
@@ -71,9 +72,9 @@ def make_book(segment: Segment, atr: AtrBook, instrument_count: int) -> StopBook
     book = StopBook(
         table, terms, extremes, floors, levels, fronts, atr, _ends(groups), _ends(groups), _ends(slots), _ends(slots),
         np.zeros((instrument_count, BOUND_WORDS), np.int64), np.zeros(slots, np.int32), np.zeros(slots, np.int32),
-        np.zeros(slots, np.int32), np.zeros(slots, np.int32), np.zeros(8, np.int64),
+        np.zeros((2, slots), np.int32), np.zeros(slots, np.int32), np.zeros(8, np.int64),
     )  # fmt: skip
-    book.counts[NEXT_DEADLINE] = NEVER
+    book.counts[NEXT_ALARM : NEXT_ALARM + 2] = NEVER
     states = table.copies["state"][2 * np.arange(slots) + (table.commits & 1)]
     is_held = (states == ARMED) | (states == TRIGGERED)
     # Free slots are taken in order; lists hold the stops by their ids.
@@ -103,14 +104,27 @@ def fill_lists(book, held, free):
         stop = book.table.copies[current(book.table, slot)]
         if stop["owed"] or (stop["state"] == TRIGGERED and book.terms[slot]["limit_ticks"] > 0 and not stop["escalated"]):
             add_pending(book, slot)
-        if stop["state"] == ARMED and book.terms[slot]["kind"] == TIME:
-            push_deadline(book, slot)
+        if stop["state"] == ARMED:
+            if book.terms[slot]["kind"] == TIME:
+                push_alarm(book, DEADLINES, slot)
+            if book.extremes[slot] == FLOATS and book.fronts[group_index(book, slot)] == NO_FRONT:
+                # Killed before the front moved: the tick that lifts it comes again.
+                book.extremes[slot] = WAITING
+            if book.extremes[slot] == WAITING:
+                push_alarm(book, ENTRIES, slot)
 
 
 @njit
 def group_of(terms):
     """Return the number of a stop's group within its instrument: watch and side."""
-    return 2 * int(terms["watch"]) + (0 if terms["side"] == LONG else 1)
+    return 2 * np.int64(terms["watch"]) + (0 if terms["side"] == LONG else 1)
+
+
+@njit_inner
+def group_index(book, slot):
+    """Return where the group of a slot's stop lies among those of all instruments."""
+    terms = book.terms[slot]
+    return STOP_GROUPS * np.int64(terms["instrument"]) + group_of(terms)
 
 
 @njit
@@ -125,7 +139,7 @@ def take_slot(book):
     if book.counts[FREE_COUNT] == 0:
         return NO_SLOT
     book.counts[FREE_COUNT] -= 1
-    return int(book.free[book.counts[FREE_COUNT]])
+    return np.int64(book.free[book.counts[FREE_COUNT]])
 
 
 @njit_inner
@@ -139,12 +153,12 @@ def release_slot(book, slot):
 def link_stop(book, slot):
     """Put a stop whose row is committed into its group's list, in order of ids: nearly always at the end."""
     terms = book.terms[slot]
-    instrument = int(terms["instrument"])
-    index = STOP_GROUPS * instrument + group_of(terms)
-    before = int(book.tails[index])
+    instrument = np.int64(terms["instrument"])
+    index = group_index(book, slot)
+    before = np.int64(book.tails[index])
     while before != END and book.terms[before]["stop_id"] > terms["stop_id"]:
-        before = int(book.befores[before])
-    after = int(book.heads[index] if before == END else book.nexts[before])
+        before = np.int64(book.befores[before])
+    after = np.int64(book.heads[index] if before == END else book.nexts[before])
     book.befores[slot], book.nexts[slot] = before, after
     if before == END:
         book.heads[index] = slot
@@ -162,8 +176,8 @@ def link_stop(book, slot):
 def unlink_stop(book, slot):
     """Take a stop that has ended out of its group's list, and free its slot."""
     terms = book.terms[slot]
-    index = STOP_GROUPS * int(terms["instrument"]) + group_of(terms)
-    before, after = int(book.befores[slot]), int(book.nexts[slot])
+    index = group_index(book, slot)
+    before, after = np.int64(book.befores[slot]), np.int64(book.nexts[slot])
     if before == END:
         book.heads[index] = after
     else:
@@ -173,7 +187,7 @@ def unlink_stop(book, slot):
     else:
         book.befores[after] = before
     if terms["watch"] == MID:
-        book.bounds[int(terms["instrument"])][MIDS] -= 1
+        book.bounds[np.int64(terms["instrument"])][MIDS] -= 1
     remove_pending(book, slot)
     release_slot(book, slot)
 
@@ -182,11 +196,11 @@ def unlink_stop(book, slot):
 def find_stop(book, instrument, stop_id):
     """Return the slot of a stop by its id, or NO_SLOT."""
     for group in range(STOP_GROUPS):
-        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
         while slot != END:
             if book.terms[slot]["stop_id"] == stop_id:
                 return slot
-            slot = int(book.nexts[slot])
+            slot = np.int64(book.nexts[slot])
     return NO_SLOT
 
 

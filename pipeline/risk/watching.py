@@ -18,7 +18,10 @@ In place, and safe to be killed in: a stop says FLOATS before the front moves, a
 back; the tick comes again and does the same again.
 """
 
-from pipeline.messages import ARMED, ATR, CHANDELIER, TAKE_PROFIT
+import numpy as np
+
+from pipeline.messages import ARMED, ATR, CHANDELIER, TAKE_PROFIT, TIME
+from pipeline.risk.alarms import DEADLINES, ENTRIES, NEXT_ALARM, push_alarm, remove_alarm
 from pipeline.risk.atr import close_bar, is_ready
 from pipeline.risk.levels import (
     NEVER,
@@ -49,9 +52,10 @@ from pipeline.risk.stops import (
     TIGHTEST_PPM,
     WAITING,
     fire_word,
+    group_index,
     group_of,
 )
-from pipeline.topology import STOP_GROUPS
+from pipeline.topology import RISK_NOW_NS, STOP_GROUPS
 from shm.atomics import store_release
 from shm.jit import njit, njit_inner, njit_merged
 from shm.rows import current
@@ -109,7 +113,7 @@ def sweep(book, instrument, group, price):
     front = book.fronts[index]
     moved = max(front, price) if price != 0 and front != NO_FRONT else price if price != 0 else front
     fire, event, tightest_ppm, tightest_offset, float_count = NOTHING, NEVER, NONE, NONE, 0
-    slot = int(book.heads[index])
+    slot = np.int64(book.heads[index])
     while slot != END:
         extreme = book.extremes[slot]
         if extreme != WAITING and book.table.copies[current(book.table, slot)]["state"] == ARMED:
@@ -132,11 +136,11 @@ def sweep(book, instrument, group, price):
                     if terms["offset_ticks"] > 0 or terms["kind"] == CHANDELIER:
                         tightest_offset = tighter(tightest_offset, trailing_distance(terms, best, atr_ticks))
                     else:
-                        tightest_ppm = tighter(tightest_ppm, int(terms["percent_ppm"]))
+                        tightest_ppm = tighter(tightest_ppm, np.int64(terms["percent_ppm"]))
                 if price != 0 and (price <= level or price >= target):
                     book.fired[book.counts[FIRED_COUNT]] = slot
                     book.counts[FIRED_COUNT] += 1
-        slot = int(book.nexts[slot])
+        slot = np.int64(book.nexts[slot])
     front = moved if float_count > 0 else NO_FRONT
     store_release(book.fronts, index, front)
     bounds[more + FRONT] = front if float_count > 0 else NEVER
@@ -170,11 +174,11 @@ def next_event(terms, best, floats, awake):
 @njit_inner
 def atr_of(book, terms):
     """Return m * ATR of a stop in units of its watch, NONE where it has no ATR or needs none."""
-    kind = int(terms["kind"])
+    kind = np.int64(terms["kind"])
     if kind != ATR and kind != CHANDELIER:
         return NONE
-    row = book.atr.table.copies[current(book.atr.table, int(terms["series"]))]
-    return atr_distance(int(terms["atr_ppm"]), row["atr"], int(terms["watch"])) if is_ready(row) else NONE
+    row = book.atr.table.copies[current(book.atr.table, np.int64(terms["series"]))]
+    return atr_distance(np.int64(terms["atr_ppm"]), row["atr"], np.int64(terms["watch"])) if is_ready(row) else NONE
 
 
 @njit_inner
@@ -182,9 +186,8 @@ def best_of(book, slot):
     """Return the best price of an armed stop since it was armed, signed; its entry where it waits."""
     extreme = book.extremes[slot]
     if extreme == FLOATS:
-        terms = book.terms[slot]
-        front = book.fronts[STOP_GROUPS * int(terms["instrument"]) + group_of(terms)]
-        return front if front != NO_FRONT else entry_of(terms)
+        front = book.fronts[group_index(book, slot)]
+        return front if front != NO_FRONT else entry_of(book.terms[slot])
     return extreme if extreme != WAITING else entry_of(book.terms[slot])
 
 
@@ -192,7 +195,7 @@ def best_of(book, slot):
 def wake_stop(book, slot):
     """Begin to watch: stream time has reached the stop's entry. Its best price is the entry's so far."""
     terms = book.terms[slot]
-    index = STOP_GROUPS * int(terms["instrument"]) + group_of(terms)
+    index = group_index(book, slot)
     entry = entry_of(terms)
     atr_ticks = atr_of(book, terms)
     if terms["kind"] == ATR and atr_ticks != NONE:
@@ -202,44 +205,49 @@ def wake_stop(book, slot):
         book.extremes[slot] = entry
         return
     if front != NO_FRONT and entry < front:
-        other = int(book.heads[index])
+        other = np.int64(book.heads[index])
         while other != END:
             if book.extremes[other] == FLOATS:
                 store_release(book.extremes, other, front)
-            other = int(book.nexts[other])
+            other = np.int64(book.nexts[other])
     store_release(book.fronts, index, entry)
     store_release(book.extremes, slot, FLOATS)
 
 
 @njit_inner
-def join(book, slot, now_ns):
-    """Take a stop that has just been linked under watch: now, or when its entry time has come."""
+def join(state, slot):
+    """Take an armed stop that has just been linked under watch: now, or when its entry time has come."""
+    book, now_ns = state.book, state.words[RISK_NOW_NS]
     terms = book.terms[slot]
-    instrument = int(terms["instrument"])
-    if is_due(book, slot, now_ns):
+    if terms["kind"] == TIME:
+        push_alarm(book, DEADLINES, slot)
+    if book.extremes[slot] == WAITING and now_ns < terms["entry_ns"]:
+        push_alarm(book, ENTRIES, slot)
+        return
+    if book.extremes[slot] == WAITING:
         wake_stop(book, slot)
-    elif book.extremes[slot] == WAITING:
-        book.bounds[instrument][DUE] = min(book.bounds[instrument][DUE], terms["entry_ns"])
-    sweep(book, instrument, group_of(terms), 0)
+    sweep(book, np.int64(terms["instrument"]), group_of(terms), 0)
 
 
 @njit_inner
-def is_due(book, slot, now_ns):
-    """Tell whether an armed stop waits for a time that has come."""
-    waits = book.extremes[slot] == WAITING and book.table.copies[current(book.table, slot)]["state"] == ARMED
-    return waits and now_ns >= book.terms[slot]["entry_ns"]
+def wake_due(state):
+    """Wake the stops whose entry time has come: at the first tick of any instrument, after the bars that ended are closed."""
+    book, now_ns = state.book, state.words[RISK_NOW_NS]
+    while book.counts[NEXT_ALARM + ENTRIES] <= now_ns:
+        slot = np.int64(book.alarms[ENTRIES, 0])
+        terms = book.terms[slot]
+        catch_up(state, np.int64(terms["instrument"]))
+        remove_alarm(book, ENTRIES, slot)
+        wake_stop(book, slot)
+        sweep(book, np.int64(terms["instrument"]), group_of(terms), 0)
 
 
 @njit_inner
-def catch_up(state, instrument, now_ns):
-    """Do what time alone asks of an instrument: close bars that ended, move ATR levels, wake stops, set all bounds anew.
-
-    Args:
-        state: RiskState.
-        instrument: Its index.
-        now_ns: Stream time.
-    """
-    book = state.book
+def catch_up(state, instrument):
+    """Close the bars of an instrument that have ended, and move ATR levels. To be called before anything looks at them."""
+    book, now_ns = state.book, state.words[RISK_NOW_NS]
+    if now_ns < book.bounds[instrument][DUE]:
+        return
     due_ns = NEVER
     series = book.atr.heads[instrument]
     while series != END:
@@ -252,49 +260,46 @@ def catch_up(state, instrument, now_ns):
         elif end_ns != 0:
             due_ns = min(due_ns, end_ns)
         series = book.atr.nexts[series]
-    for group in range(STOP_GROUPS):
-        slot = int(book.heads[STOP_GROUPS * instrument + group])
-        while slot != END:
-            if is_due(book, slot, now_ns):
-                wake_stop(book, slot)
-            elif book.extremes[slot] == WAITING:
-                due_ns = min(due_ns, book.terms[slot]["entry_ns"])
-            slot = int(book.nexts[slot])
-        sweep(book, instrument, group, 0)
     book.bounds[instrument][DUE] = due_ns
+    set_all_bounds(book, instrument)
+
+
+@njit_inner
+def set_all_bounds(book, instrument):
+    """Set the bounds of every group of an instrument anew."""
+    for group in range(STOP_GROUPS):
+        sweep(book, instrument, group, 0)
 
 
 @njit_inner
 def keep_levels(book, instrument, series):
     """Raise the ratchet of the stops of a series to their level by the present ATR. Twice is as once."""
     for group in range(STOP_GROUPS):
-        slot = int(book.heads[STOP_GROUPS * instrument + group])
+        slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
         while slot != END:
             terms = book.terms[slot]
-            kind = int(terms["kind"])
+            kind = np.int64(terms["kind"])
             if (kind == ATR or kind == CHANDELIER) and terms["series"] == series and book.extremes[slot] != WAITING:
                 atr_ticks = atr_of(book, terms)
                 if atr_ticks != NONE:
                     base = entry_of(terms) if kind == ATR else best_of(book, slot)
                     book.floors[slot] = max(book.floors[slot], base - atr_ticks)
-            slot = int(book.nexts[slot])
+            slot = np.int64(book.nexts[slot])
 
 
 @njit
-def restore(state, now_ns):
+def restore(state):
     """Bring the book of a stage that has just opened to where its predecessor left it: ratchets, who watches, all bounds."""
     book = state.book
     for instrument in range(book.bounds.shape[0]):
-        for group in range(STOP_GROUPS):
-            index = STOP_GROUPS * instrument + group
-            slot = int(book.heads[index])
-            while slot != END:
-                if book.extremes[slot] == FLOATS and book.fronts[index] == NO_FRONT:
-                    # Killed before the front moved: the tick that lifts it comes again.
-                    book.extremes[slot] = WAITING
-                slot = int(book.nexts[slot])
+        due_ns = NEVER
         series = book.atr.heads[instrument]
         while series != END:
             keep_levels(book, instrument, series)
+            end_ns = book.atr.bars[series]["end_ns"]
+            due_ns = min(due_ns, end_ns if end_ns != 0 else NEVER)
             series = book.atr.nexts[series]
-        catch_up(state, instrument, now_ns)
+        book.bounds[instrument][DUE] = due_ns
+        set_all_bounds(book, instrument)
+        catch_up(state, instrument)
+    wake_due(state)

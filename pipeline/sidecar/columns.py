@@ -15,15 +15,19 @@ from pipeline.messages import (
     END_REASONS,
     EVENT_NAMES,
     EXIT,
+    MID,
     REDUCE_ONLY,
     REJECT_REASONS,
     REPORT_NAMES,
     REQUEST_REFUSED,
     STOP_ENDED,
     STOP_KIND_NAMES,
+    STOP_TRIGGERED,
     TICK_OK,
     TICK_REASONS,
     TRADE,
+    TRIGGER_REASONS,
+    WATCH_NAMES,
 )
 from pipeline.sidecar.schema import TICK_KINDS, UNKNOWN
 
@@ -166,11 +170,14 @@ def event_columns(records: np.ndarray, seqs: np.ndarray, scales: Scales) -> list
     row = scales.row(records["instrument"])
     columns = {"seq": seqs} | _times(records) | _plain(
         records, "event_id", "sent_ns", "stop_id", "order_id", "price_ticks", "level_ticks", "quantity_lots", "tick_seq",
-        "instrument", "strategy", "request_id", "generation",
+        "instrument", "strategy", "request_id", "requester", "generation",
     )  # fmt: skip
-    refused, ended = records["kind"] == REQUEST_REFUSED, records["kind"] == STOP_ENDED
-    other = np.where(records["reason"] == 0, "none", UNKNOWN)
-    reason = np.where(ended, named(records["reason"], END_REASONS), other)
+    refused = records["kind"] == REQUEST_REFUSED
+    reason = np.where(records["reason"] == 0, "none", UNKNOWN)
+    for kind, names in ((STOP_ENDED, END_REASONS), (STOP_TRIGGERED, TRIGGER_REASONS)):
+        reason = np.where(records["kind"] == kind, named(records["reason"], names), reason)
+    # A stop that follows the mid counts in half ticks.
+    unit = np.where(records["watch"] == MID, 2, 1)
     return [
         columns
         | {
@@ -179,9 +186,10 @@ def event_columns(records: np.ndarray, seqs: np.ndarray, scales: Scales) -> list
             "symbol": scales.symbol(row),
             "side": np.where(refused, _side(records), _side(records, "long", "short")),
             "stop_kind": named(records["stop_kind"], STOP_KIND_NAMES),
+            "watch": named(records["watch"], WATCH_NAMES),
             "quantity": scales.quantity(row, records["quantity_lots"]),
-            "price": scales.price(row, records["price_ticks"]),
-            "level_price": scales.price(row, records["level_ticks"]),
+            "price": scales.price(row, records["price_ticks"]) / unit,
+            "level_price": scales.price(row, records["level_ticks"]) / unit,
         }
     ]
 

@@ -33,6 +33,27 @@ def tick_metrics(view: InstanceView) -> Iterator[Metric]:
         if since:
             age.add_metric([item.symbol], age_seconds(since))
     yield age
+    yield CounterMetricFamily("stopline_tick_gaps", "Gaps in a venue's sequence of trades.", value=view.count("ingest", "gaps"))
+    yield from stale_and_atr(view, marks)
+
+
+def stale_and_atr(view: InstanceView, marks: np.ndarray) -> Iterator[Metric]:
+    """Yield which symbols are stale by stream time, and the ATR of each series that has one."""
+    stale = GaugeMetricFamily("stopline_symbol_stale", "1 while nothing valid has come for stale_after_ms.", labels=["symbol"])
+    latest_ns = np.maximum(marks["quote_ns"], marks["trade_ns"])
+    for item, seen_ns in zip(view.instruments, latest_ns.tolist(), strict=True):
+        if seen_ns:
+            stale.add_metric([item.symbol], int(view.stream_ns - seen_ns > view.stale_ns))
+    yield stale
+    atr = GaugeMetricFamily(
+        "stopline_atr", "Average true range, in the instrument's currency.", labels=["symbol", "period", "bar_seconds"]
+    )
+    for row in view.stops.series():
+        item = view.instruments[int(row["instrument"])]
+        if row["bar_count"] >= row["period"]:
+            labels = [item.symbol, str(row["period"]), f"{row['bar_ns'] / 1e9:g}"]
+            atr.add_metric(labels, float(row["atr"]) / 2 * float(item.tick_size))
+    yield atr
 
 
 def order_metrics(view: InstanceView) -> Iterator[Metric]:

@@ -53,23 +53,30 @@ CREATE TABLE reports (
 );
 CREATE TABLE events (
     epoch BIGINT NOT NULL, seq BIGINT NOT NULL, event_time TIMESTAMP_NS, event_ns BIGINT, event_id BIGINT, kind VARCHAR,
-    reason VARCHAR, symbol VARCHAR, side VARCHAR, stop_kind VARCHAR, stop_id BIGINT, order_id BIGINT, quantity DOUBLE,
-    price DOUBLE, level_price DOUBLE, strategy USMALLINT, instrument UINTEGER, quantity_lots BIGINT, price_ticks BIGINT,
-    level_ticks BIGINT, request_id BIGINT, generation BIGINT, tick_seq BIGINT, sent_ns BIGINT
+    reason VARCHAR, symbol VARCHAR, side VARCHAR, stop_kind VARCHAR, watch VARCHAR, stop_id BIGINT, order_id BIGINT,
+    quantity DOUBLE, price DOUBLE, level_price DOUBLE, strategy USMALLINT, instrument UINTEGER, quantity_lots BIGINT,
+    price_ticks BIGINT, level_ticks BIGINT, request_id BIGINT, requester UTINYINT, generation BIGINT, tick_seq BIGINT,
+    sent_ns BIGINT
 );
 """
 
 
-def _decimal_view(table: str, prices: Mapping[str, str], quantities: Mapping[str, str], where: str = "true") -> str:
+#: What a tick is worth, and what one unit of a stop's price is: half of it where the stop follows the mid.
+_TICK, _LOT = "i.tick_size::DECIMAL(38, 12)", "i.lot_size::DECIMAL(38, 12)"
+_WATCHED = f"(CASE WHEN t.watch = 'mid' THEN (i.tick_size::DECIMAL(30, 12) * 0.5)::DECIMAL(38, 12) ELSE {_TICK} END)"
+
+
+def _decimal_view(
+    table: str, prices: Mapping[str, str], quantities: Mapping[str, str], where: str = "true", price_step: str = _TICK
+) -> str:
     """Return a view of a table with exact decimals beside its integers, as {name: column of integers}.
 
     Where the condition does not hold, the integers may be anything, even past what a decimal holds: none is shown.
     """
-    steps = [(name, column, "tick_size") for name, column in prices.items()]
-    steps += [(name, column, "lot_size") for name, column in quantities.items()]
+    steps = [(name, column, price_step) for name, column in prices.items()]
+    steps += [(name, column, _LOT) for name, column in quantities.items()]
     exact = ", ".join(
-        f"CASE WHEN {where} THEN t.{column}::DECIMAL(38, 0) * i.{step}::DECIMAL(38, 12) END AS {name}_decimal"
-        for name, column, step in steps
+        f"CASE WHEN {where} THEN t.{column}::DECIMAL(38, 0) * {step} END AS {name}_decimal" for name, column, step in steps
     )
     joined = f"{table} t LEFT JOIN instruments i USING (epoch, instrument)"
     return f"CREATE VIEW {table}_decimal AS SELECT t.*, {exact} FROM {joined};"
@@ -88,7 +95,7 @@ VIEWS = "\n".join(
         ),
         _decimal_view("orders", {"price": "price_ticks", "reference": "reference_ticks"}, _QUANTITY),
         _decimal_view("fills", {"price": "price_ticks"}, _QUANTITY),
-        _decimal_view("stop_events", {"price": "price_ticks", "level": "level_ticks"}, _QUANTITY),
+        _decimal_view("stop_events", {"price": "price_ticks", "level": "level_ticks"}, _QUANTITY, price_step=_WATCHED),
     )
 )
 

@@ -12,6 +12,7 @@ from pipeline.topology import (
     COUNTERS,
     HISTOGRAMS,
     REASON_BANKS,
+    RISK_NOW_NS,
     STARTED_NS,
     WORKERS,
     RingRow,
@@ -43,6 +44,13 @@ class InstanceView:
     stops: StopRows
     marks: np.ndarray
     supervisor: np.ndarray
+    risk: np.ndarray
+    stale_ns: int  #: stream time without a valid tick after which a symbol is stale
+
+    @property
+    def stream_ns(self) -> int:
+        """Stream time as risk has reached it."""
+        return int(self.risk[RISK_NOW_NS])
 
     def count(self, worker: str, name: str) -> int:
         """Return one counter of a worker."""
@@ -80,6 +88,8 @@ def open_view(segment: Segment) -> InstanceView:
         stops=StopRows(segment),
         marks=segment.array("marks", MARK),
         supervisor=segment.array("supervisor.state"),
+        risk=segment.array("risk.state"),
+        stale_ns=int(about["config"]["hygiene"]["stale_after_ms"]) * 1_000_000 if "config" in about else 1 << 62,
     )
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.execution.open_orders import OPEN_COUNT
 from pipeline.messages import BUY, REJECT_NO_ROOM, SELL
 from pipeline.risk.entries import ORDERS_NEEDED
 from shm import counters, ring
@@ -26,7 +27,7 @@ def test_venue_with_its_whole_record_working_still_sees_ticks() -> None:
         rig.submit(0, side, 10)
     rig.step("risk", 0)
     rig.step("execution", 0)
-    assert 2 == rig.execution.venue.open_count[0]
+    assert 2 == rig.execution.venue.opened.local[OPEN_COUNT]
     rig.settle()
     assert_kept(rig)
     assert 2 == rig.count("execution")["venue_fills"]
