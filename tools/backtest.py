@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.config import Config, load_config, with_overrides
-from pipeline.errors import InstanceError, LaunchError, UserError
+from pipeline.errors import LaunchError, UserError
 from tools.terminal import harmless, say
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def make_parser() -> Parser:
     add("--stops", type=Path, metavar="FILE", help="CSV of positions and stops")
     add("--events", type=Path, metavar="FILE", help="write the stops that fired to this CSV")
     add("--config", metavar="FILE", help="configuration file (default: config.toml beside the sources)")
-    add("--latency-us", type=int, metavar="N", help="stream time from an exit to its fill (default: execution.paper.latency_us)")
+    add("--latency-us", type=int, metavar="N", help="stream time from an exit to its fill (default: as configured)")
     add("--summary", type=Path, metavar="FILE", help="write the report as JSON")
     add("--quiet", action="store_true", help="print errors only")
     sweep = parser.add_argument_group("sweep")
@@ -104,8 +104,7 @@ def run_once(arguments: argparse.Namespace, config: Config, recording: "Recordin
     from pipeline.backtest.run import Backtest
     from pipeline.backtest.summary import summarize
     from pipeline.backtest.warm import warm_up
-    from pipeline.summary import write_summary
-    from tools.backtest_report import make_console, show
+    from tools.backtest_report import make_console, show, write_json
     from tools.out_csv import event_rows, write_events
     from tools.progress import progress_bar
     from tools.stops_csv import planned_of, read_stops
@@ -131,14 +130,9 @@ def run_once(arguments: argparse.Namespace, config: Config, recording: "Recordin
         "stops_file": str(arguments.stops),
         "events_file": str(arguments.events),
     }
-    written = write_events(arguments.events, event_rows([row.stop_id for row in rows], planned, outcomes, recording.instruments))
-    if arguments.summary is not None:
-        try:
-            write_summary(arguments.summary, summary)
-        except OSError as error:
-            raise InstanceError(
-                f"cannot write the summary: {error.strerror}", str(arguments.summary), "choose another place"
-            ) from None
+    table = recording.instruments
+    written = write_events(arguments.events, event_rows([row.stop_id for row in rows], planned, outcomes, table))
+    write_json(arguments.summary, summary)
     if not arguments.quiet:
         with harmless():
             show(summary, make_console())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -10,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.backtest.summary import ALL
+from pipeline.errors import InstanceError
+from pipeline.summary import write_summary
 from tools.report import duration_text
 
 COLUMNS = 100
@@ -32,6 +35,20 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     if summary["slippage"]:
         console.print(_slippage_table(summary["slippage"]))
     console.print(_pnl_table(summary["pnl"]))
+
+
+def write_json(path: Path | None, summary: dict[str, Any]) -> None:
+    """Write a report as JSON, where one is wanted.
+
+    Raises:
+        InstanceError: the place cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        write_summary(path, summary)
+    except OSError as error:
+        raise InstanceError(f"cannot write the summary: {error.strerror}", str(path), "choose another place") from None
 
 
 def money_text(amount: str | float, has_sign: bool = True) -> str:
@@ -60,7 +77,8 @@ def _facts(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "speed", f"{speed['seconds']:.3f} s, {rate / 1e6:,.1f} M ticks/s, {each:,.0f} ns a tick for all stages together"
 
 
-def _table(*columns: str) -> Table:
+def make_table(*columns: str) -> Table:
+    """Return an empty table in the style of the report: names to the left, numbers to the right."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
     for k, name in enumerate(columns):
         table.add_column(name, justify="left" if k == 0 else "right", no_wrap=True)
@@ -70,19 +88,19 @@ def _table(*columns: str) -> Table:
 def _stops_table(stops: Mapping[str, Mapping[str, int]], held: Mapping[str, Mapping[str, float] | None]) -> Table:
     # Columns that say nothing are left out.
     shown = [name for name in ("set", "fired", "open", "not_entered", "ended_otherwise") if name in USUAL or stops[ALL][name]]
-    table = _table("stops", *(name.replace("_", " ") for name in shown), "held mean", "p50", "p99", "max")
+    table = make_table("stops", *(name.replace("_", " ") for name in shown), "held mean", "p50", "p99", "max")
     for kind, counts in stops.items():
         if kind == ALL and len(stops) <= 2:
             continue
         times = held[kind]
-        spans = [_span(times[name]) for name in ("mean", "p50", "p99", "max")] if times else ["-"] * 4
+        spans = [span_text(times[name]) for name in ("mean", "p50", "p99", "max")] if times else ["-"] * 4
         table.add_row(kind, *(f"{counts[name]:,}" for name in shown), *spans, style="bold" if kind == ALL else "")
     return table
 
 
 def _slippage_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     rows = list(rows)
-    table = _table("level to fill", "exits", "ticks mean", "p50", "p99", "money mean", "p50", "p99", "total", "")
+    table = make_table("level to fill", "exits", "ticks mean", "p50", "p99", "money mean", "p50", "p99", "total", "")
     many = {row["currency"]: sum(other["currency"] == row["currency"] for other in rows) > 2 for row in rows}
     for row in rows:
         if row["kind"] == ALL and not many[row["currency"]]:
@@ -100,14 +118,14 @@ def _slippage_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _pnl_table(pnl: Mapping[str, Mapping[str, str]]) -> Table:
-    table = _table("P&L", "with stops", "of it still open", "held to the end", "difference")
+    table = make_table("P&L", "with stops", "of it still open", "held to the end", "difference")
     for currency, amounts in pnl.items():
         names = ("with_stops", "of_open_positions", "without_stops", "difference")
         table.add_row(currency, *(money_text(amounts[name]) for name in names))
     return table
 
 
-def _span(seconds: float) -> str:
+def span_text(seconds: float) -> str:
     """Write a time of seconds to days with a fitting unit."""
     if seconds < 60:
         return duration_text(int(seconds * NS_PER_SECOND))

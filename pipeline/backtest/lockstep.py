@@ -44,7 +44,7 @@ def play(stages, tick_count, is_over):
     Args:
         stages: Stages.
         tick_count: How many ticks.
-        is_over: The recording has ended: ingest makes timer ticks, the venue fills what is under way, and risk sees none of them.
+        is_over: The recording has ended: ingest makes timer ticks, by which the venue fills what is under way; risk sees none.
     Returns:
         PLAYED, CHUNK_USED or FULL.
     """

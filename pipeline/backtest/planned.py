@@ -11,11 +11,15 @@ from pipeline.topology import Sizes
 NS_PER_SECOND = 1_000_000_000
 #: Books are numbered by 16 bits in orders and reports.
 BOOKS_MAX = 1 << 16
+#: Ticks between ingest and the stages; few, so that they are still in the nearest cache when they are taken.
+RING_TICKS = 512
+#: What one tick causes may be more than a ring holds: it is taken again when there is room.
+RING_MAX = 1 << 16
 #: abs(price * quantity) of a position lies below this in units of its watch, so that no sum of a run overflows.
 EXPOSURE_LIMIT = 1 << 58
 
-#: A position and the one stop that guards it; 0 = not given unless said otherwise. Prices are in units of the stop's watch: ticks,
-#: or half ticks where it watches the mid.
+#: A position and the one stop that guards it; 0 = not given unless said otherwise. Prices are in units of the stop's watch:
+#: ticks, or half ticks where it watches the mid.
 PLANNED = np.dtype(
     [
         ("instrument", "u4"),  #: index in the recording's table
@@ -124,12 +128,6 @@ def sizes_for(planned: np.ndarray, instrument_count: int, series_count: int) -> 
         series=instrument_count + series_count,
         books=int(books_of(planned).max(initial=0)) + 1,
     )
-
-
-#: Ticks between ingest and the stages; few, so that they are still in the nearest cache when they are taken.
-RING_TICKS = 512
-#: What one tick causes may be more than a ring holds: it is taken again when there is room.
-RING_MAX = 1 << 16
 
 
 def _power_of_two(least: int) -> int:

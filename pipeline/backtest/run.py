@@ -102,7 +102,7 @@ class Backtest:
             placed = place_all(risk, terms, first, end)
             assert placed == end, "the table was made for as many stops"
             self._fetched.fetch()
-        restore(risk, 0)
+        restore(risk)
 
     def run(self, tell: Tell | None = None, flags: np.ndarray | None = None) -> None:
         """Play the recording to its end, and what is under way then.
