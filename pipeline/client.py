@@ -20,23 +20,26 @@ from typing import Any, Self
 import numpy as np
 
 from pipeline import topology
-from pipeline.client_kernels import MarketOrder, Stream, open_words_table, read_rows, send_market, warm_up
+from pipeline.client_errors import ClientClosed, Fenced, RequestError, RequestsFull
+from pipeline.client_kernels import Stream, open_words_table, read_rows, send_request, warm_up
 from pipeline.client_slot import Attachment, InstanceGone, SlotTaken, claim_slot, gone
+from pipeline.client_stops import StopCommands
 from pipeline.client_tables import Position, Stop, position_of, stop_of
-from pipeline.errors import StoplineError, UserError
 from pipeline.instruments import Instruments
-from pipeline.messages import BUY, EVENT, QUANTITY_LOTS_LIMIT, REPORT, REQUEST, SELL, TICK, TICK_OK
+from pipeline.messages import BUY, EVENT, MARKET, QUANTITY_LOTS_LIMIT, REPORT, REQUEST, SELL, SUBMIT, TICK, TICK_OK
 from pipeline.order_ids import REQUEST_SEQ_BITS
+from pipeline.stop_refusals import InvalidStop, LastStop, NoAnswer, NoPosition, NoStopFound, StopRefused, StopTableFull
 from pipeline.stop_rows import StopRows
 from pipeline.tables import MARK, POSITION
 from shm import heartbeat
 from shm.heartbeat import Command, State
 from shm.layout import WORD
 from shm.ring import CURSOR, FULL, PUBLISHED, STRIDE, load_acquire_py, open_producer, open_ring
+from shm.segment import Segment
 
 __all__ = [
-    "Client", "ClientClosed", "Fenced", "InstanceGone", "Position", "RequestError", "RequestsFull", "SlotTaken", "Stop",
-    "order_id_of", "warm_up",
+    "Client", "ClientClosed", "Fenced", "InstanceGone", "InvalidStop", "LastStop", "NoAnswer", "NoPosition", "NoStopFound",
+    "Position", "RequestError", "RequestsFull", "SlotTaken", "Stop", "StopRefused", "StopTableFull", "order_id_of", "warm_up",
 ]  # fmt: skip
 
 #: Risk is the one reader of a requests ring.
@@ -46,32 +49,12 @@ LOOK_NS = 10_000_000
 BATCH_MAX = 4096
 
 
-class RequestsFull(StoplineError):
-    """The strategy's requests ring is full: risk has not taken the last ones yet. Nothing was sent; try again later."""
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__(f"{capacity} requests wait for risk and no more fit: nothing was sent, try again later")
-        self.capacity = capacity
-
-
-class RequestError(UserError):
-    """An order that cannot be meant."""
-
-
-class ClientClosed(StoplineError):
-    """The client was closed, or is a forked child's copy, which holds no slot."""
-
-
-class Fenced(StoplineError):
-    """The supervisor has replaced this process: it must write nothing more."""
-
-
 def order_id_of(slot: int, seq: int) -> int:
     """Return the order id of the request with sequence `seq` in the ring of strategy `slot`."""
     return ((slot + 1) << REQUEST_SEQ_BITS) | seq
 
 
-class Client:
+class Client(StopCommands):
     """A strategy's connection to an instance.
 
     Args:
@@ -227,11 +210,18 @@ class Client:
         if not 0 < quantity_lots < QUANTITY_LOTS_LIMIT:
             raise RequestError(f"quantity of {quantity_lots} lots", where, "give a quantity above 0 and below 2**40 lots")
         self._look()
+        request = np.zeros(1, REQUEST)
+        request["instrument"], request["strategy"], request["kind"] = instrument, self.slot, SUBMIT
+        request["order_type"], request["side"], request["quantity_lots"] = MARKET, side, quantity_lots
+        return order_id_of(self.slot, self._send(request) - 1)
+
+    def _send(self, request: np.ndarray) -> int:
+        """Write a prepared request; return its request_id, its sequence plus one."""
         with self._lock:
-            seq = int(send_market(self._pen, MarketOrder(self.slot, instrument, side, quantity_lots)))
+            seq = int(send_request(self._pen, request.view(np.int64)))
         if seq == FULL:
             raise RequestsFull(len(self._pen.ring.slots))
-        return order_id_of(self.slot, seq)
+        return seq + 1
 
     @property
     def requests_waiting(self) -> int:
@@ -353,6 +343,9 @@ class Client:
         return [stop_of(self.instruments, row) for row in rows[rows["position"] // len(self.instruments) == self.slot]]
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _mapped(self) -> Segment:
+        return self._attachment.segment
 
     def close(self) -> None:
         """Give the slot back. Orders at work go on, and so do the stops."""

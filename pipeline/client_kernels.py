@@ -4,11 +4,9 @@ A client reads three rings and two tables of different records. Its kernels see 
 one compiled kernel serves every ring and one every table: a strategy's process starts fast and stays small.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from pipeline.messages import MARKET, REQUEST, SUBMIT
+from pipeline.messages import REQUEST
 from pipeline.stop_rows import StopWords, read_stops
 from shm.atomics import monotonic_ns
 from shm.jit import njit
@@ -34,22 +32,13 @@ from shm.rows import Table, open_table, read
 from shm.segment import Segment
 
 
-class MarketOrder(NamedTuple):
-    """What a strategy asks for, in the pipeline's units."""
-
-    strategy: int  #: the slot
-    instrument: int
-    side: int  #: BUY, SELL
-    quantity_lots: int
-
-
 @njit
-def send_market(pen, order):
-    """Write a request for a market order, and wake risk where it sleeps.
+def send_request(pen, words):
+    """Write a prepared request, numbered and stamped, and wake risk where it sleeps.
 
     Args:
-        pen: Producer of the strategy's requests ring.
-        order: MarketOrder.
+        pen: Producer of a requests ring.
+        words: REQUEST as int64 words; its request_id and sent_ns are filled in here.
     Returns:
         The request's sequence in the ring, or FULL: nothing was written.
     """
@@ -58,18 +47,12 @@ def send_market(pen, order):
         return FULL
     slots = pen.ring.slots
     at = seq & (slots.shape[0] - 1)
-    for w in range(pen.ring.slot_words.shape[1]):
-        pen.ring.slot_words[at, w] = 0
+    for w in range(words.shape[0]):
+        pen.ring.slot_words[at, w] = words[w]
     request = slots[at]
     # Numbered by the ring, so that the next process on this slot goes on where this one ended, whatever ended it.
     request["request_id"] = seq + 1
     request["sent_ns"] = monotonic_ns()
-    request["instrument"] = order.instrument
-    request["strategy"] = order.strategy
-    request["kind"] = SUBMIT
-    request["order_type"] = MARKET
-    request["side"] = order.side
-    request["quantity_lots"] = order.quantity_lots
     publish(pen)
     return seq
 
@@ -136,12 +119,18 @@ class Stream:
         return output
 
 
-def warm_up() -> None:
-    """Compile or load every kernel of a client, on private arrays: no instance is needed."""
+def warm_up_sending() -> Ring:
+    """Compile or load the kernel that writes requests, on a private ring, which is returned."""
     words, memory = np.zeros(WORD_COUNT, np.int64), np.zeros(1, np.int64)
     slots = np.zeros(2, REQUEST)
     ring = Ring(words, slots, slots.view(np.int64).reshape(2, -1), 0)
-    send_market(Producer(ring, np.zeros(2, np.int64), memory), MarketOrder(0, 0, 1, 1))
+    send_request(Producer(ring, np.zeros(2, np.int64), memory), np.zeros(1, REQUEST).view(np.int64))
+    return ring
+
+
+def warm_up() -> None:
+    """Compile or load every kernel of a client, on private arrays: no instance is needed."""
+    ring = warm_up_sending()
     reader = Reader(ring._replace(slots=ring.slot_words), np.zeros(2, np.int64), 0)
     output = np.zeros_like(ring.slot_words)
     copy_lossy(reader, output, output)

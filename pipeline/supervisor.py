@@ -22,6 +22,7 @@ import numpy as np
 
 from pipeline.child import Child, ending
 from pipeline.compilation import compile_kernels
+from pipeline.control import Control
 from pipeline.errors import LaunchError
 from pipeline.instance import open_instance
 from pipeline.launch import Launch
@@ -80,6 +81,7 @@ class Supervisor:
         self.stop_signals = 0
         self.stop_signal_name = ""
         self._segment: Segment | None = None
+        self._control: Control | None = None
         self._has_run = False
         self._selector = selectors.DefaultSelector()
         self._standby: Child | None = None
@@ -92,16 +94,24 @@ class Supervisor:
         assert self._segment is not None, "open() comes first"
         return self._segment
 
+    @property
+    def control(self) -> Control:
+        """The control socket."""
+        assert self._control is not None, "open() comes first"
+        return self._control
+
     def open(self) -> None:
-        """Create the instance, or take over what a crash left of it, and compile what is not compiled yet.
+        """Create the instance, or take over what a crash left of it, with its control socket, and compile what is not yet.
 
         Raises:
             SharedMemoryError: it runs already, does not fit, or was made by other code.
-            UserError: what is left of it belongs to another feed, or the kernels do not compile.
+            UserError: what is left of it belongs to another feed, there can be no socket, or the kernels do not compile.
             KeyboardInterrupt: the person did not want to wait.
         """
         self._segment = open_instance(self.launch)
+        self._control = Control(self._segment, self)
         compile_kernels(self.launch, self.tell, lambda: self.stop_signals > 0)
+        self._control.warm_up()
 
     # ── Start ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,6 +140,7 @@ class Supervisor:
             self.command(name, Command.RUN)
         self._observed_ns = time.monotonic_ns()
         self._start_standby()
+        self.control.listen(self._selector)
 
     def _spawn(self, name: str) -> None:
         """Start a process that begins from nothing."""
@@ -163,10 +174,11 @@ class Supervisor:
     # ── Watching ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def turn(self, timeout_s: float = TURN_S) -> None:
-        """Wait a little for exits, then restart what died, kill what hangs, and beat."""
+        """Wait a little for exits and commands, then restart what died, answer, kill what hangs, and beat."""
         is_away = any(watched.died_ns for watched in self.watched.values())
-        for name in self._look(min(timeout_s, AWAY_TURN_S) if is_away else timeout_s):
+        for name in self._look(self.control.turn_s(min(timeout_s, AWAY_TURN_S) if is_away else timeout_s)):
             self._on_exit(name)
+        self.control.turn()
         now_ns = time.monotonic_ns()
         observed_ns = min(now_ns - self._observed_ns, OBSERVED_NS_MAX)
         self._observed_ns = now_ns
@@ -180,8 +192,14 @@ class Supervisor:
         self.on_turn()
 
     def _look(self, timeout_s: float) -> list[str]:
-        """Return the names of those whose exit shows."""
-        return [key.data for key, _ in self._selector.select(timeout_s)]
+        """Have the control socket take what has come, and return the names of those whose exit shows."""
+        exited = []
+        for key, events in self._selector.select(timeout_s):
+            if isinstance(key.data, str):
+                exited.append(key.data)
+            else:
+                key.data(events)
+        return exited
 
     def _on_exit(self, name: str) -> None:
         """Let go of a process that ended, and decide what follows."""
@@ -322,8 +340,11 @@ class Supervisor:
             self._standby.kill()
 
     def close(self) -> None:
-        """Kill whatever is left, reap it, and remove the instance file, unless a crash left it and nothing ran since."""
+        """Kill and reap what is left, remove the socket, and the instance file unless a crash left it and nothing ran since."""
         self.is_stopping = True
+        # While we hold the instance: from then on the path may be another's.
+        if self._control is not None:
+            self._control.close()
         children = [watched.child for watched in self.watched.values() if watched.child is not None]
         for child in [*children, *([self._standby] if self._standby is not None else [])]:
             child.kill()

@@ -107,6 +107,24 @@ MARK = np.dtype(
     align=True,
 )
 
+#: Ingest's: what hygiene remembers of an instrument, changed in place with an undo log (pipeline.ingest.hygiene). 0 = no price.
+HYGIENE = np.dtype(
+    [
+        ("bid_ticks", "i8"),  #: last valid
+        ("ask_ticks", "i8"),
+        ("last_ticks", "i8"),
+        ("bid_suspect_ticks", "i8"),  #: in quarantine: jumped, and neither confirmed nor dropped yet
+        ("ask_suspect_ticks", "i8"),
+        ("last_suspect_ticks", "i8"),
+        ("quote_seq", "i8"),  #: venue sequence of the last quote seen, 0 = none
+        ("trade_seq", "i8"),  #: of the last trade seen; negative = trades were lost, and no quote was accepted since
+    ],
+    align=True,
+)
+
+#: Rows that the undo log of hygiene holds: as many as ticks are judged at once.
+HYGIENE_UNDO_MAX = 256
+
 # ORDER_STATE states. SUBMITTING and CANCELLING are intents: the venue may or may not have heard of it yet.
 ORDER_FREE, SUBMITTING, WORKING, DONE, CANCELLING = 0, 1, 2, 3, 4
 
@@ -174,4 +192,6 @@ VENUE_FILL = np.dtype(
 
 assert POSITION.itemsize == ORDER_STATE.itemsize == 128, "two cache lines"
 assert (STOP_TERMS.itemsize, STOP.itemsize) == (96, 48), "a stop takes 256 bytes in all at most: 96 + 2 * 48 and its words"
-assert SERIES.itemsize == MARK.itemsize == VENUE_ORDER.itemsize == VENUE_FILL.itemsize == 64, "one cache line"
+assert SERIES.itemsize == MARK.itemsize == HYGIENE.itemsize == VENUE_ORDER.itemsize == VENUE_FILL.itemsize == 64, (
+    "one cache line"
+)

@@ -14,7 +14,19 @@ import numpy as np
 import orjson
 
 from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, STOP_KIND_NAMES, TICK, TICK_REASONS
-from pipeline.tables import BAR, MARK, ORDER_STATE, POSITION, SERIES, STOP, STOP_TERMS, VENUE_FILL, VENUE_ORDER
+from pipeline.tables import (
+    BAR,
+    HYGIENE,
+    HYGIENE_UNDO_MAX,
+    MARK,
+    ORDER_STATE,
+    POSITION,
+    SERIES,
+    STOP,
+    STOP_TERMS,
+    VENUE_FILL,
+    VENUE_ORDER,
+)
 from shm import counters, heartbeat, histogram, ring, rows, transaction
 from shm.layout import Region
 from shm.ring import GATING, LOSSY
@@ -155,6 +167,10 @@ def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
     result.append(Region("stops.fronts", words, STOP_GROUPS * sizes.instruments))
     result += [*rows.regions("series", SERIES, sizes.series), Region("bars", BAR, sizes.series)]
     result.append(Region("marks", MARK, sizes.instruments))
+    result += [
+        Region("hygiene.rows", HYGIENE, sizes.instruments + HYGIENE_UNDO_MAX),
+        Region("hygiene.undo", words, 2 + HYGIENE_UNDO_MAX),
+    ]
     result += rows.regions("order_states", ORDER_STATE, sizes.working_orders)
     result += rows.regions("venue.orders", VENUE_ORDER, sizes.venue_orders)
     result.append(Region("venue.fills", VENUE_FILL, sizes.venue_orders))

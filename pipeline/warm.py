@@ -120,8 +120,8 @@ def main() -> int:
     except (UserError, SharedMemoryError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
-    if about["strategies"]:
-        warm_up_client()
+    # The control socket sends as a strategy does.
+    warm_up_client()
     if about["config"]["feed"]["kind"] != "simulator":
         warm_up_simulator()
     path = marker(about)

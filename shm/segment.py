@@ -55,11 +55,12 @@ class Segment:
         was_warm: True when `open_owned` took over what a crash had left.
     """
 
-    def __init__(self, path: Path, descriptor: int, size_bytes: int) -> None:
+    def __init__(self, path: Path, descriptor: int, size_bytes: int, read_only: bool = False) -> None:
         self.path = path
         self.was_warm = False
         self._descriptor = descriptor
-        self._map = mmap.mmap(descriptor, size_bytes, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        access = mmap.PROT_READ if read_only else mmap.PROT_READ | mmap.PROT_WRITE
+        self._map = mmap.mmap(descriptor, size_bytes, flags=mmap.MAP_SHARED, prot=access)
         self.memory = np.frombuffer(self._map, np.int64)
         self.header = np.frombuffer(self._map, HEADER, 1)[0]
         self._directory = np.frombuffer(self._map, REGION, int(self.header["region_count"]), HEADER.itemsize)
@@ -115,9 +116,12 @@ class Segment:
         self.path.unlink(missing_ok=True)
 
 
-def attach(name: str) -> Segment:
+def attach(name: str, read_only: bool = False) -> Segment:
     """Map a running instance.
 
+    Args:
+        name: Instance name.
+        read_only: Map it so that this process cannot write a word of it.
     Raises:
         InstanceMissing: There is no such file, or it is not finished.
         LayoutMismatch: It was made by another version or before the last boot; the message names the field.
@@ -125,12 +129,12 @@ def attach(name: str) -> Segment:
     """
     path = instance_path(name)
     try:
-        descriptor = _open(path, 0, "attach as the user who started the instance")
+        descriptor = _open(path, 0, "attach as the user who started the instance", read_only)
     except FileNotFoundError:
         raise InstanceMissing(f"no instance '{name}'", str(path), "start it with tools/run.py") from None
     try:
         _check_header(path, _read_header(descriptor), os.fstat(descriptor).st_size)
-        return Segment(path, descriptor, os.fstat(descriptor).st_size)
+        return Segment(path, descriptor, os.fstat(descriptor).st_size, read_only)
     except BaseException:
         os.close(descriptor)
         raise
@@ -192,7 +196,7 @@ def owner_pid(name: str) -> int:
         os.close(descriptor)
 
 
-def _open(path: Path, flags: int, remedy: str) -> int:
+def _open(path: Path, flags: int, remedy: str, read_only: bool = False) -> int:
     """Open an instance file: a regular file of this very user, for whoever else owns it could change it under us.
 
     Raises:
@@ -201,7 +205,8 @@ def _open(path: Path, flags: int, remedy: str) -> int:
         NoRoom: Not even an empty file can be made.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        access = os.O_RDONLY if read_only else os.O_RDWR
+        descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
     except FileNotFoundError:
         raise
     except OSError as error:

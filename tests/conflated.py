@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import numpy as np
 
 from pipeline.messages import EVENT, QUOTE, STOP_ARMED, STOP_ENDED, TICK, TICK_OK, TRADE
-from tests.oracle import is_price_of_market
-from tests.promises import crossings_of, quotes_of
+from tests.promises import crossings_of, quotes_of, reasons_of
 from tests.rig import Rig
+
+#: The prices that stops watch: name, kind of tick, price, and the turns that count: -1 falls, 1 rises.
+SERIES: tuple[tuple[str, int, Callable[[np.void], int], tuple[int, ...]], ...] = (
+    ("bid", QUOTE, lambda tick: int(tick["a"]), (-1,)),
+    ("ask", QUOTE, lambda tick: int(tick["b"]), (1,)),
+    ("mid", QUOTE, lambda tick: int(tick["a"]) + int(tick["b"]), (-1, 1)),
+    ("last", TRADE, lambda tick: int(tick["a"]), (-1, 1)),
+)
 
 
 def assert_nothing_missed(rig: Rig, taken: list[tuple[int, int]]) -> None:
@@ -20,33 +28,62 @@ def assert_nothing_missed(rig: Rig, taken: list[tuple[int, int]]) -> None:
         taken: Ranges of the feed that ingest took at once.
     """
     ring_ticks = rig.records("ticks", TICK)
-    kept = set(ring_ticks["venue_seq"])
-    good = rig.ticks[[is_price_of_market(tick, rig.sizes.instruments) for tick in rig.ticks]]
+    kept = {int(number) for number in ring_ticks["venue_seq"]}
+    good = rig.ticks[np.array(reasons_of(rig)[0]) == TICK_OK]
     for first, end in taken:
         numbers = good["venue_seq"]
         whole = good[(numbers > first) & (numbers <= end)]
-        if len(whole) == sum(number in kept for number in whole["venue_seq"]):
+        if all(int(number) in kept for number in whole["venue_seq"]):
             continue
         for instrument in range(rig.sizes.instruments):
-            for kind, fields in ((QUOTE, ("a", "b")), (TRADE, ("a",))):
-                of_kind = whole[(whole["kind"] == kind) & (whole["instrument"] == instrument)]
-                left = of_kind[[number in kept for number in of_kind["venue_seq"]]]
-                for field in fields if len(of_kind) else ():
-                    place = f"instrument {instrument}, ticks {first + 1} to {end}"
-                    assert len(left), f"{place}: nothing was kept"
-                    assert of_kind[field].min() == left[field].min(), f"{place}: the lowest {field} was conflated away"
-                    assert of_kind[field].max() == left[field].max(), f"{place}: the highest {field} was conflated away"
-                    assert of_kind["venue_seq"][-1] == left["venue_seq"][-1], f"{place}: the latest was conflated away"
-    assert_same_crossings(rig, ring_ticks, taken)
+            mine = whole[whole["instrument"] == instrument]
+            left = np.array([int(number) in kept for number in mine["venue_seq"]], bool)
+            assert_enough_kept(mine, left, f"instrument {instrument}, ticks {first + 1} to {end}")
+    assert_same_crossings(rig, ring_ticks, good, taken)
 
 
-def assert_same_crossings(rig: Rig, ring_ticks: np.ndarray, taken: list[tuple[int, int]]) -> None:
+def assert_enough_kept(ticks: np.ndarray, left: np.ndarray, place: str) -> None:
+    """Check one instrument's backlog by what a stop may wait for.
+
+    Args:
+        ticks: TICK, accepted ones of one instrument in order.
+        left: bool of each: whether it was kept.
+        place: For messages.
+    """
+    for name, kind, price_of, directions in SERIES:
+        rows = [k for k in range(len(ticks)) if ticks[k]["kind"] == kind]
+        if not rows:
+            continue
+        whole = [price_of(ticks[k]) for k in rows]
+        kept = [price_of(ticks[k]) for k in rows if left[k]]
+        assert kept, f"{place}: no {name} was kept"
+        assert min(whole) == min(kept), f"{place}: the lowest {name} was conflated away"
+        assert max(whole) == max(kept), f"{place}: the highest {name} was conflated away"
+        assert left[rows[-1]], f"{place}: the latest {name} was conflated away"
+        for direction in directions:
+            lost = lost_falls([-direction * price for price in whole], [-direction * price for price in kept])
+            assert not lost, f"{place}: a {'fall' if direction < 0 else 'rise'} of the {name} was conflated away: {lost[0]}"
+
+
+def lost_falls(whole: Sequence[int], kept: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the falls (high, later price) of all prices that no fall of the kept ones covers: as high and as low, or more."""
+    covers = falls_of(kept)
+    return [(high, low) for high, low in falls_of(whole) if not any(other >= high and price <= low for other, price in covers)]
+
+
+def falls_of(prices: Sequence[int]) -> list[tuple[int, int]]:
+    """Return each price that lies below a price before it, with the highest of those."""
+    highs = accumulate(prices, max)
+    return [(high, price) for high, price in zip(highs, prices, strict=True) if price < high]
+
+
+def assert_same_crossings(rig: Rig, ring_ticks: np.ndarray, good: np.ndarray, taken: list[tuple[int, int]]) -> None:
     """Each stop that was armed before a conflated range is crossed within it if the whole range crosses it."""
     events = rig.records("events", EVENT)
     ended = {int(event["stop_id"]): int(event["tick_seq"]) for event in events if event["kind"] == STOP_ENDED}
     # The place in the feed of each tick of the ring; a timer tick stands where the tick before it does.
     places = [*accumulate((int(number) for number in ring_ticks["venue_seq"]), max), len(rig.ticks) + 1]
-    whole = [(int(tick["venue_seq"]), tick.copy()) for tick in rig.ticks if is_price_of_market(tick, rig.sizes.instruments)]
+    whole = [(int(tick["venue_seq"]), tick.copy()) for tick in good]
     for _, tick in whole:
         tick["flags"] = TICK_OK
     full = {instrument: quotes_of(whole, instrument) for instrument in range(rig.sizes.instruments)}

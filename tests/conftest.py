@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def instance_name() -> Iterator[str]:
     for path in left:
         path.unlink()
     assert [] == left, f"the test left {', '.join(map(str, left))} behind"
+
+
+@pytest.fixture
+def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder of this test alone for control sockets; its path is short, as a socket's must be."""
+    with tempfile.TemporaryDirectory(prefix="stopline-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -73,6 +73,8 @@ class Rig:
         latency_ns: Of the paper venue.
         name: Instance name to keep in /dev/shm, for others to attach to; empty = no name.
         about: What the instance says about itself.
+        max_jump_ppm: Of hygiene; 0 = nothing is quarantined.
+        numbered: Whether the feed numbers each instrument's trades one by one.
     """
 
     def __init__(
@@ -84,7 +86,10 @@ class Rig:
         latency_ns: int = LATENCY_NS,
         name: str = "",
         about: dict[str, Any] | None = None,
+        max_jump_ppm: int = 0,
+        numbered: bool = False,
     ) -> None:
+        self.max_jump_ppm, self.numbered = max_jump_ppm, numbered
         self.ticks, self.sizes, self.live, self.latency_ns = ticks, sizes, live, latency_ns
         self.limits = risk_limits or limits(sizes.instruments)
         self.segment = segment.open_owned(name or f"test-rig-{os.getpid()}", topology.regions(sizes, BLOB_BYTES), fresh=True)
@@ -146,7 +151,9 @@ class Rig:
     def open(self, stage: str) -> None:
         """Open one stage as a fresh process would: from shared memory alone."""
         if stage == "ingest":
-            opened = open_ingest(self.segment, self.sizes.instruments, float("inf"), self.live)
+            opened = open_ingest(
+                self.segment, self.sizes.instruments, float("inf"), self.live, self.max_jump_ppm, self.numbered
+            )
             self.ingest = opened._replace(live=self.live, chunk=opened.chunk[:CHUNK_COUNT].copy())
         elif stage == "risk":
             self.risk = open_risk(self.segment, self.sizes, self.limits)

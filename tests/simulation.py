@@ -94,13 +94,15 @@ class RecordingRig(Rig):
         assert end - first <= len(slots), "the venue's fills have lapped its record"
         if end > first:
             self.fills.append(slots[np.arange(first, end) & (len(slots) - 1)])
+            # At once: a kill may come in the snapshot below, and what is copied twice would be a fill twice.
+            self.seen["fills"] = end
         taken_before, taken = self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS])
         if taken > taken_before:
             orders = super().venue_order_table()
             new = orders[(orders["state"] != VENUE_NONE) & (orders["place"] >= taken_before)]
             assert len(new) == taken - taken_before, "the venue's record has lost orders"
             self.order_ids += [int(order_id) for order_id in new["order_id"]]
-        self.seen["fills"], self.seen["orders at the venue"] = end, taken
+        self.seen["orders at the venue"] = taken
         position = int(self.ingest_words[topology.FEED_POSITION])
         if position > self.seen["feed"]:
             self.taken.append((self.seen["feed"], position))
@@ -179,7 +181,11 @@ def random_rig(rng: np.random.Generator) -> RecordingRig:
     chosen = chosen._replace(retry_ns=retry_ns, retry_ns_max=8 * retry_ns)
     count = int(rng.integers(TICKS_MAX // 4, TICKS_MAX))
     latency_ns = int(rng.choice([0, 1_000, 20_000, 200_000]))
-    return RecordingRig(random_feed(rng, instruments, count), sizes, chosen, bool(rng.random() < 0.5), latency_ns)
+    feed, live = random_feed(rng, instruments, count), bool(rng.random() < 0.5)
+    # A generator of their own: what these draw moves none of the others'. Numbers that skip make gaps of nearly all trades.
+    own = rng.spawn(1)[0]
+    max_jump_ppm, numbered = int(own.choice([0, 10_000, 30_000])), bool(own.random() < 0.25)
+    return RecordingRig(feed, sizes, chosen, live, latency_ns, max_jump_ppm=max_jump_ppm, numbered=numbered)
 
 
 class Simulation:
@@ -227,7 +233,8 @@ class Simulation:
             self.done[name] += int((events == kind).sum())
         self.done["orders"] += rig.count("risk")["entries_submitted"]
         self.done["refused"] += rig.count("risk")["refused"]
-        self.done["conflated"] += rig.count("ingest")["conflated"]
+        for name in ("conflated", "quarantined", "stale", "gaps"):
+            self.done[name] += rig.count("ingest")[name]
         self.done["stalled"] += rig.count("risk")["stalled"] + rig.count("execution")["stalled"]
         return self.done
 

@@ -6,8 +6,10 @@ prices below 2**42 ticks, percents from 1 to 990,000 ppm, whole seconds for bars
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -67,11 +69,15 @@ REASONS = (
     TICK_CROSSED, TICK_NON_FINITE, TICK_NOT_POSITIVE, TICK_OUT_OF_BOUNDS, TICK_UNKNOWN_INSTRUMENT, TICK_UNKNOWN_KIND,
     TICK_BAD_TIME, TICK_QUARANTINED, TICK_OLD_SEQUENCE, TICK_STALE,
 )  # fmt: skip
-#: Time from stream time to the next tick's own: none, usual, gaps over bars, and backwards.
-ELAPSED_NS = (0, 1, 40 * MS, 250 * MS, SECOND, 1_500 * MS, 10 * SECOND, -1, -300 * MS, -3 * SECOND)
+#: Times from stream time to a tick's own, one row for a path: none, usual, gaps over bars, backwards. With the first, ticks
+#: come at the very ends of bars.
+ELAPSED_NS = (
+    (0, 250 * MS, 500 * MS, SECOND, 2 * SECOND, 6 * SECOND, -250 * MS, -2 * SECOND),
+    (0, 1, 40 * MS, 999 * MS, 1_500 * MS, 10 * SECOND, -1, -300 * MS),
+)
 FIRST_PRICES = (1_000, 20, 100_000, 2**31 + 7, 2**41)
-#: Small enough that float64 knows a multiple of an ATR to 1e-9.
-STEP_MAX = 3_000
+#: Largest steps of a path. Small enough that float64 knows a multiple of an ATR to 1e-9.
+STEPS_MAX = (3, 40, 3_000)
 BARS_NS = (SECOND, 2 * SECOND, 5 * SECOND)
 MULTIPLIERS_PPM = (1_000_000, 500_000, 2_500_000, 333_333, 1, 10_000_000)
 BETWEEN = (Fraction(0), Fraction(1, 2), Fraction(1, 4), Fraction(-1, 3), Fraction(1, 10**6))
@@ -87,37 +93,34 @@ class StopCase:
     atr_source: str
 
 
-def steps() -> st.SearchStrategy[int]:
-    """Price steps in ticks: flat, a walk, and jumps."""
-    return st.one_of(st.integers(-4, 4), st.integers(-60, 60), st.integers(-STEP_MAX, STEP_MAX))
-
-
 @st.composite
 def paths(draw: st.DrawFn, instrument_count: int = 1, tick_count_max: int = 60) -> np.ndarray:
     """Draw a stream of ticks of all kinds, accepted and rejected, as hygiene hands it on."""
-    instrument = st.integers(0, instrument_count - 1)
-    move = st.tuples(
-        st.sampled_from(EVENTS), instrument, st.sampled_from(ELAPSED_NS), steps(), st.integers(0, 3), st.sampled_from(REASONS)
-    )
     prices = [draw(st.sampled_from(FIRST_PRICES)) for _ in range(instrument_count)]
-    now_ns = event_ns = START_NS + draw(st.sampled_from((0, 1, 999_999_999)))
-    rows = []
+    step_max, elapsed = draw(st.sampled_from(STEPS_MAX)), draw(st.sampled_from(ELAPSED_NS))
+    now_ns = event_ns = START_NS
+    # A byte for each choice of a tick: one draw instead of five, and hypothesis draws bytes evenly.
+    choices: tuple[Sequence[Any], ...] = (EVENTS, range(instrument_count), elapsed, range(4), REASONS)
+    move = st.tuples(st.binary(min_size=len(choices), max_size=len(choices)), st.integers(-step_max, step_max))
     # Without a least size most lists would be short, and few series ready.
     size_min = min(draw(st.sampled_from((1, 12, 40))), tick_count_max)
-    for event, number, elapsed_ns, step, gap, reason in draw(st.lists(move, min_size=size_min, max_size=tick_count_max)):
+    rows = []
+    for code, step in draw(st.lists(move, min_size=size_min, max_size=tick_count_max)):
+        chosen: list[Any] = [choice[byte % len(choice)] for choice, byte in zip(choices, code, strict=True)]
+        event, instrument, elapsed_ns, gap, reason = chosen
         if event != REJECTED or reason != TICK_BAD_TIME:
             # A tick without a time of its own carries the last good one.
             event_ns = now_ns + elapsed_ns
             now_ns = max(now_ns, event_ns)
         if event == REJECTED:
-            kind, owner, a, b = rejected(reason, number, prices[number], step, instrument_count)
+            kind, owner, a, b = rejected(reason, instrument, prices[instrument], step, instrument_count)
             rows.append((event_ns, 0, 0, owner, kind, reason, 0, a, b, 100, 100))
         elif event in (TIMER, STATUS):
             rows.append((event_ns, 0, 0, 0, event, TICK_OK, 0, 0, 0, 0, 0))
         else:
-            prices[number] = min(max(prices[number] + step, 1), PRICE_TICKS_LIMIT - 4)
-            second = prices[number] + gap if event == QUOTE else 100
-            rows.append((event_ns, 0, 0, number, event, TICK_OK, 0, prices[number], second, 100, 100))
+            price = prices[instrument] = min(max(prices[instrument] + step, 1), PRICE_TICKS_LIMIT - 4)
+            second = price + gap if event == QUOTE else 100
+            rows.append((event_ns, 0, 0, instrument, event, TICK_OK, 0, price, second, 100, 100))
     return np.array(rows, TICK)
 
 
@@ -125,23 +128,17 @@ def rejected(reason: int, instrument: int, price: int, step: int, instrument_cou
     """Return kind, instrument, a and b of a tick that was rejected for this reason."""
     low, high = max(price // 2, 1), min(2 * price, PRICE_TICKS_LIMIT - 1)
     tempting_trade = low if step < 0 else high
-    match reason:
-        case 4:  # crossed
-            return QUOTE, instrument, high, low
-        case 1:  # non-finite
-            return QUOTE, instrument, NON_FINITE, high
-        case 2:  # not positive
-            return (TRADE, instrument, 0, 100) if step < 0 else (QUOTE, instrument, -price, high)
-        case 3:  # out of bounds
-            return TRADE, instrument, PRICE_TICKS_LIMIT, 100
-        case 5:  # unknown instrument
-            return QUOTE, instrument_count + instrument, low, high
-        case 6:  # unknown kind
-            return 9, instrument, low, high
-        case 10:  # stale
-            return TRADE, instrument, tempting_trade, 100
-        case _:
-            return (QUOTE, instrument, low, high) if step % 2 else (TRADE, instrument, tempting_trade, 100)
+    quote, trade = (QUOTE, instrument, low, high), (TRADE, instrument, tempting_trade, 100)
+    bad_prices = {
+        TICK_CROSSED: (QUOTE, instrument, high, low),
+        TICK_NON_FINITE: (QUOTE, instrument, NON_FINITE, high),
+        TICK_NOT_POSITIVE: (TRADE, instrument, 0, 100) if step < 0 else (QUOTE, instrument, -price, high),
+        TICK_OUT_OF_BOUNDS: (TRADE, instrument, PRICE_TICKS_LIMIT, 100),
+        TICK_UNKNOWN_INSTRUMENT: (QUOTE, instrument_count + instrument, low, high),
+        TICK_UNKNOWN_KIND: (9, instrument, low, high),
+        TICK_STALE: trade,
+    }
+    return bad_prices.get(reason, quote if step % 2 else trade)
 
 
 def prices_of(ticks: np.ndarray, instrument: int) -> list[int]:
@@ -164,8 +161,9 @@ def stops(draw: st.DrawFn, ticks: np.ndarray, instrument_count: int, stop_id: in
     kind, side, watch = draw(st.sampled_from(KINDS)), draw(st.sampled_from((LONG, SHORT))), draw(st.sampled_from(WATCHES))
     price = st.sampled_from(prices_of(ticks, instrument))
     now_ns = np.maximum.accumulate(ticks["event_ns"])
-    anchor_ns = int(now_ns[draw(st.integers(0, len(ticks) - 1))])
-    entry_ns = anchor_ns + draw(st.sampled_from((0, -1, 1, -60 * SECOND, 60 * SECOND)))
+    # Early more often than late, so that there is a path to go.
+    place = draw(st.integers(0, draw(st.sampled_from((0, len(ticks) // 2, len(ticks) - 1)))))
+    entry_ns = int(now_ns[place]) + draw(st.sampled_from((0, -60 * SECOND, -1, 1, 0, -SECOND, 60 * SECOND)))
     percent_ppm = draw(st.one_of(st.sampled_from((20_000, 1, 1_000, PPM_MAX)), st.integers(1, PPM_MAX)))
     entry = draw(price) + draw(st.integers(-3, 3))
     if draw(st.booleans()):
@@ -176,10 +174,9 @@ def stops(draw: st.DrawFn, ticks: np.ndarray, instrument_count: int, stop_id: in
         deadline_ns = int(now_ns[draw(st.integers(0, len(ticks) - 1))]) + draw(st.sampled_from((0, 1, SECOND)))
         return replace(one, holding_ns=max(deadline_ns - entry_ns, 1))
     if kind in MODIFIED_KINDS:
-        profits = [abs(draw(price) - entry) * PPM // entry if draw(st.booleans()) else 0 for _ in range(2)]
-        one = replace(one, activation_ppm=min(profits[0], PPM_MAX), breakeven_ppm=min(profits[1], PPM_MAX))
+        one = draw(modified(one, price))
     if kind in (ATR, CHANDELIER):
-        one = replace(one, percent_ppm=draw(st.sampled_from((percent_ppm, 0))), fallback_ppm=FALLBACK_PPM)
+        one = replace(one, percent_ppm=draw(st.sampled_from((0, percent_ppm, 0))), fallback_ppm=FALLBACK_PPM)
         one = replace(one, atr_period=draw(st.integers(1, 4)), bar_ns=draw(st.sampled_from(BARS_NS)))
         return replace(one, atr_ppm=draw(st.sampled_from(MULTIPLIERS_PPM)))
     if kind != TRAILING and draw(st.booleans()):
@@ -193,7 +190,19 @@ def stops(draw: st.DrawFn, ticks: np.ndarray, instrument_count: int, stop_id: in
 
 
 @st.composite
-def cases(draw: st.DrawFn, stop_count_max: int = 6, tick_count_max: int = 60) -> StopCase:
+def modified(draw: st.DrawFn, one: StopTerms, price: st.SearchStrategy[int]) -> StopTerms:
+    """Draw activation and breakeven of a stop, at profits that prices of the path make."""
+    for name in draw(st.sampled_from(((), ("activation_ppm",), ("breakeven_ppm",), ("activation_ppm", "breakeven_ppm")))):
+        goal = draw(price)
+        if one.side * (goal - one.entry_ticks) < 0:
+            one, goal = replace(one, entry_ticks=goal), one.entry_ticks
+        profit_ppm = min(abs(goal - one.entry_ticks) * PPM // one.entry_ticks, PPM_MAX)
+        one = replace(one, activation_ppm=profit_ppm) if name == "activation_ppm" else replace(one, breakeven_ppm=profit_ppm)
+    return one
+
+
+@st.composite
+def cases(draw: st.DrawFn, stop_count_max: int = 10, tick_count_max: int = 60) -> StopCase:
     """Draw a path over one to three instruments, and stops on it."""
     instrument_count = draw(st.integers(1, 3))
     ticks = draw(paths(instrument_count, tick_count_max))
@@ -206,9 +215,9 @@ def cases(draw: st.DrawFn, stop_count_max: int = 6, tick_count_max: int = 60) ->
 
 #: Of the stops whose distance can be chosen by what the market does later, so many get one that it reaches.
 FIRING_SHARE = 0.65
-#: Percent of min_stop_percent and max_stop_percent as shipped, in ppm.
-DISTANCE_PPM_MIN, DISTANCE_PPM_MAX = 1_000, 200_000
-RECORDING_MULTIPLIERS_PPM = (500_000, 1_000_000, 1_500_000, 2_500_000, 4_000_000, 8_000_000)
+#: Within min_stop_percent and max_stop_percent as shipped, 0.1% and 20%.
+DISTANCE_PPM_MIN, DISTANCE_PPM_MAX = 1_000, 190_000
+RECORDING_MULTIPLIERS_PPM = (500_000, 1_000_000, 2_500_000, 4_000_000, 8_000_000, 20_000_000, 50_000_000)
 RECORDING_PERIODS = (2, 5, 14)
 RECORDING_BARS_NS = (5 * SECOND, 15 * SECOND, 60 * SECOND, 300 * SECOND)
 
@@ -268,11 +277,14 @@ def random_stops(ticks: np.ndarray, instruments: Instruments, count: int, seed: 
     moments = Moments(ticks, rng)
     last_ns = int(moments.market.now_ns[-1])
     found: list[StopTerms] = []
-    for number in range(4 * count):
-        kind, side = KINDS[number % len(KINDS)], LONG if rng.random() < 0.5 else SHORT
+    # A draw without prices of its watch is one in vain; an instrument without any has no stops.
+    for _ in range(20 * count):
+        if len(found) == count:
+            break
+        kind, side = KINDS[len(found) % len(KINDS)], LONG if rng.random() < 0.5 else SHORT
         instrument, watch = int(rng.integers(0, len(instruments))), int(rng.choice(WATCHES))
         moment = moments.draw(instrument, watch, side)
-        if len(found) < count and moment is not None:
+        if moment is not None:
             entry_ns = int(moments.market.now_ns[moment.seq]) + int(rng.choice((0, 0, 1, -1, 250 * MS)))
             entry = max(moment.price + int(rng.integers(-2, 3)), 1)
             one = StopTerms(len(found) + 1, instrument, kind, side, watch, entry, entry_ns)
@@ -300,11 +312,14 @@ def _with_distance(one: StopTerms, moment: Moment, left_ns: int, rng: np.random.
         own_ppm = ppm if rng.random() < 0.5 else 0
         one = replace(one, percent_ppm=own_ppm, fallback_ppm=FALLBACK_PPM)
         return replace(one, atr_ppm=multiplier, atr_period=period, bar_ns=bar_ns)
-    distance = one.entry_ticks * ppm // PPM + 1
+    distance = one.entry_ticks * ppm // PPM + 2
     between = Fraction(int(rng.integers(1, 4)), 4) if rng.random() < 0.3 else 0
     if one.kind == TRAILING:
         if rng.random() < 0.3:
-            one = replace(one, price=one.entry_ticks - one.side * (2 * distance - between))
+            # Now tighter than what is trailed from the start, and now wider.
+            nearest, farthest = (one.entry_ticks * bound // PPM for bound in (DISTANCE_PPM_MIN, DISTANCE_PPM_MAX))
+            first = min(max(int(distance * rng.uniform(0.4, 1.5)), nearest + 2), farthest)
+            one = replace(one, price=one.entry_ticks - one.side * (first - between))
         return replace(one, offset_ticks=distance) if rng.random() < 0.5 else replace(one, percent_ppm=ppm)
     if rng.random() < 0.5:
         return replace(one, percent_ppm=ppm)

@@ -105,7 +105,7 @@ class StopTerms:
         if self.kind in (STATIC, TAKE_PROFIT):
             assert (self.price is None) != (self.percent_ppm == 0), "a price or a percent"
         elif self.kind == TRAILING:
-            assert (self.offset_ticks == 0) != (self.percent_ppm == 0), "a percent or an offset"
+            assert (self.offset == 0) != (self.percent_ppm == 0), "a percent or an offset"
         elif self.kind in (ATR, CHANDELIER):
             assert min(self.atr_ppm, self.atr_period, self.bar_ns, self.first_ppm) > 0
         else:
@@ -304,7 +304,7 @@ class Walk:
                 marks = self._marks.get(stop.terms.instrument, {})
                 self._fire(stop, seq, marks.get((stop.terms.watch, stop.terms.side)))
         for stop, level, provisional in levels:
-            _assert_not_loosened(stop, level, provisional)
+            assert_not_loosened(stop, level, provisional)
         if self.triggers and self.triggers[-1].seq == seq:
             self._live = [stop for stop in self._live if stop.trigger is None]
 
@@ -318,7 +318,7 @@ class Walk:
         self.triggers.append(stop.trigger)
 
 
-def _assert_not_loosened(stop: Stop, level: int | None, provisional: bool) -> None:
+def assert_not_loosened(stop: Stop, level: int | None, provisional: bool) -> None:
     """A level only tightens, but for the first ATR level in place of a provisional one; a target stays."""
     if level is None or (provisional and not stop.provisional):
         return
@@ -345,3 +345,12 @@ def walk(ticks: np.ndarray, terms: Iterable[StopTerms], atr_source: str = "last"
 def triggers(ticks: np.ndarray, terms: Iterable[StopTerms], atr_source: str = "last") -> list[Trigger]:
     """Return every trigger in the order in which they happen; arguments as of `walk`."""
     return walk(ticks, terms, atr_source).triggers
+
+
+def differences(expected: Iterable[Trigger], actual: Iterable[Trigger]) -> list[str]:
+    """Return a line for each stop that fired in one list and not, or otherwise, in the other; each fires once in either."""
+    lists = list(expected), list(actual)
+    wanted, found = ({one.stop_id: one for one in each} for each in lists)
+    assert [len(wanted), len(found)] == [len(each) for each in lists], "a stop fired twice"
+    ids = sorted(wanted.keys() | found.keys())
+    return [f"stop {i}: expected {wanted.get(i)}, got {found.get(i)}" for i in ids if wanted.get(i) != found.get(i)]

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(JIT_ENABLED, reason="compiled kernels cannot be stopped between two stores"),
 ]
 
-STORY = "from tests.pipeline.test_crash_points import begin, explore_all; explore_all(*begin('long'), {!r})"
+STORY = "from tests.pipeline.test_crash_points import begin, explore_all; explore_all(*begin({!r}), {!r})"
 CANCEL_STORY = "from tests.pipeline.test_execution_cancel import begin, explore_all; explore_all(begin())"
 CROWD_STORY = "from tests.pipeline.test_execution_twin import live_crowds; live_crowds(range(12))"
 SEEDS = "from tests.simulation import play; [play(seed) for seed in {}]"
@@ -34,6 +34,7 @@ class Mistake(NamedTuple):
 
     That is the stage whose death shows it, CANCELS for execution's death in its story of cancels, CROWDS for execution beside
     its twin, or a seed of the simulation.
+    The story in which a stage dies is one of tests/pipeline/test_crash_points.py.
     """
 
     name: str
@@ -41,10 +42,12 @@ class Mistake(NamedTuple):
     old: str
     new: str
     shown_by: str | int
+    story: str = "long"
 
 
 CANCELS, CROWDS = "cancels", "crowds"
 PUBLISH_TICKS = "state.ticks.ring.words[0] = state.ticks.local[0]"
+EMPTY_LOG, NAME_LOG = "    store_relaxed(undo, UNDO_COUNT, 0)\n", "    store_relaxed(undo, UNDO_POSITION, position)\n"
 ADVANCE_REPORTS = "    stage_advance(transaction, state.reports, seq + 1)\n"
 ADVANCE_ORDERS = "    stage_advance(transaction, state.orders, seq + 1)\n"
 COMMIT_INTENT = """    commit(transaction)
@@ -175,12 +178,29 @@ MISTAKES = (
             "            if stop[\"owed\"]",
             "risk"),
     Mistake("exit owed forgotten by a restart", "pipeline/risk/stops.py",
-            '            if stop["owed"]:\n', "            if False:\n", 12),
+            '            if stop["owed"]:\n', "            if False:\n", 94),
+    Mistake("quarantine forgotten by a restart", "pipeline/ingest/state.py",
+            'rows=segment.array("hygiene.rows", HYGIENE),', "rows=segment.array(\"hygiene.rows\", HYGIENE).copy(),",
+            "ingest", "dirty"),
+    Mistake("hygiene of a batch that never counted is kept", "pipeline/ingest/hygiene.py",
+            "        roll_back(hygiene)\n", "        pass\n", "ingest", "dirty"),
+    Mistake("hygiene put back in the wrong order", "pipeline/ingest/hygiene.py",
+            "range(hygiene.undo[UNDO_COUNT] - 1, -1, -1)", "range(hygiene.undo[UNDO_COUNT])", "ingest", "dirty"),
+    Mistake("undo log of the batch before taken for this one's", "pipeline/ingest/hygiene.py",
+            f"{EMPTY_LOG}    fence_release()\n{NAME_LOG}", f"{NAME_LOG}    fence_release()\n{EMPTY_LOG}", "ingest", "dirty"),
+    Mistake("row counted in the undo log before it is there", "pipeline/ingest/hygiene.py",
+            "    copy_record(hygiene.rows, hygiene.instrument_count + count, instrument)\n",
+            "    store_relaxed(undo, UNDO_COUNT, count + 1)\n"
+            "    copy_record(hygiene.rows, hygiene.instrument_count + count, instrument)\n", "ingest", "dirty"),
     # What no kill shows, but a market or a full venue.
-    Mistake("conflation drops the lowest bid", "pipeline/ingest/conflate.py",
-            '            lowest(chunk, best, BID_LOW, "a", k)\n', "", 9),
+    Mistake("conflation drops the turns", "pipeline/ingest/conflate.py",
+            "        keep[turn] = keep[links[turn, FROM]] = KEPT\n", "", 3),
+    Mistake("conflation remembers what it did not take", "pipeline/ingest/step.py",
+            "    accepted = judge_all(state, first, end)\n    if kept",
+            "    accepted = 0\n    for k in range(first, end):\n        accepted += state.chunk[k][\"flags\"] == TICK_OK\n"
+            "    if kept", 3),
     Mistake("rejected exit sent again at once", "pipeline/risk/exits.py",
-            '    stop["retry_ns"] = state.words[RISK_NOW_NS] + wait_ns\n', "", 8),
+            '    stop["retry_ns"] = state.words[RISK_NOW_NS] + wait_ns\n', "", 12),
     Mistake("rejected exit never sent again", "pipeline/risk/fills.py",
             "    if slot != NO_SLOT:\n        add_owed", "    if False:\n        add_owed", 12),
     Mistake("exit takes more than is left", "pipeline/risk/positions.py",
@@ -201,15 +221,16 @@ def run_copy(folder: Path, code: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def proof(shown_by: str | int) -> tuple[str, str]:
+def proof(mistake: Mistake) -> tuple[str, str]:
     """Return the line of Python that shows a mistake, and how the failed assertion begins."""
+    shown_by = mistake.shown_by
     if isinstance(shown_by, int):
         return SEEDS.format([shown_by]), f"seed {shown_by}"
     if shown_by == CROWDS:
         return CROWD_STORY, "crowd"
     if shown_by == CANCELS:
         return CANCEL_STORY, "execution killed at"
-    return STORY.format([shown_by]), f"{shown_by} killed at"
+    return STORY.format(mistake.story, [shown_by]), f"{shown_by} killed at"
 
 
 @pytest.fixture
@@ -227,7 +248,7 @@ def test_mistake_in_a_copy_is_caught_by_a_promise(copy: Path, mistake: Mistake) 
     text = path.read_text()
     assert 1 == text.count(mistake.old), "the mistake's place has changed"
     path.write_text(text.replace(mistake.old, mistake.new))
-    code, wanted = proof(mistake.shown_by)
+    code, wanted = proof(mistake)
     status, output = run_copy(copy, code)
     assert 1 == status, "no promise was broken"
     assert f"AssertionError: {wanted} " in output, f"it failed, but not by a promise:\n{output[-2000:]}"
@@ -235,7 +256,8 @@ def test_mistake_in_a_copy_is_caught_by_a_promise(copy: Path, mistake: Mistake) 
 
 def test_copy_without_mistake_keeps_every_promise(copy: Path) -> None:
     """The copy as it is passes what catches the mistakes."""
-    for code in (STORY.format(["ingest", "risk", "execution"]), CANCEL_STORY, CROWD_STORY):
+    stories = [STORY.format("long", ["ingest", "risk", "execution"]), STORY.format("dirty", ["ingest"])]
+    for code in (*stories, CANCEL_STORY, CROWD_STORY):
         status, output = run_copy(copy, code)
         assert 0 == status, output[-2000:]
     seeds = sorted({mistake.shown_by for mistake in MISTAKES if isinstance(mistake.shown_by, int)})

@@ -132,6 +132,8 @@ def import_binance(options: argparse.Namespace) -> Recording:
         for chunk in binance.decode_frames(options.frames, decoder, report):
             writer.append(chunk)
         writer.left_out.update(sorted(decoder.skipped.items()))
+        # Binance numbers the trades of a symbol one by one; one that is left out here was not lost.
+        writer.trades_numbered = not any(reason.startswith("trade_") for reason in decoder.skipped)
     return open_recording(options.out)
 
 

@@ -6,21 +6,11 @@ from typing import Any
 from pipeline.launch import Launch
 from pipeline.placement import ANY_CORE
 from pipeline.view import View
+from tools.durations import HOPS, duration_text
 
 NS_PER_US = 1_000
 #: Positions told one by one in the final report.
 POSITIONS_MAX = 12
-HOPS = {"ingest_to_risk": "ingest to risk", "risk_to_execution": "risk to execution", "tick_to_order": "tick to order"}
-
-
-def duration_text(value_ns: int) -> str:
-    """Write nanoseconds with three digits or so and a fitting unit."""
-    value, unit = float(value_ns), "ns"
-    for larger in ("µs", "ms", "s"):
-        if value < 999.5:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if value >= 99.5 or unit == "ns" else f"{value:.1f} {unit}"
 
 
 def opening(launch: Launch) -> Iterator[str]:

@@ -22,7 +22,7 @@ from pipeline.usage import cpu_seconds_of
 from pipeline.view import View
 from shm.heartbeat import State
 from shm.wait import Strategy
-from tools.report import HOPS, duration_text
+from tools.durations import HOPS, duration_text
 
 POSITIONS_SHOWN = 10
 EVENTS_KEPT = 200
@@ -41,19 +41,23 @@ class StatusScreen:
         launch: What was started.
         view: Its instance.
         since: When it began to run, on the monotonic clock, in seconds.
+        leaving: The keys that end it, and what they do.
     """
 
-    def __init__(self, launch: Launch, view: View, since: float) -> None:
+    def __init__(
+        self, launch: Launch, view: View, since: float, leaving: tuple[str, str] = ("Ctrl-C", "stops in order")
+    ) -> None:
         self._launch = launch
         self._view = view
         self._since = since
+        self._leaving = leaving
         self._console = Console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._lines: deque[Text] = deque(maxlen=EVENTS_KEPT)
         self.told: list[str] = []  #: lines told on the screen, so that they are not lost with it
         self._next = 0.0
         self._event_seq = view.events.published
-        self._before: tuple[float, dict[str, float], int] = (since, {}, view.counters("ingest")["received"])
+        self._before: tuple[float, dict[str, float], int] = (time.monotonic(), {}, view.counters("ingest")["received"])
         self._cpu: dict[str, float] = {}
         self._rate = 0.0
 
@@ -145,7 +149,7 @@ class StatusScreen:
         now_ns = time.monotonic_ns()
         for name in self._view.workers:
             worker, seat = self._view.worker(name), self._launch.seats[name]
-            age_s = (now_ns - worker.beat_ns) / 1e9 if worker.beat_ns else None
+            age_s = max(0, now_ns - worker.beat_ns) / 1e9 if worker.beat_ns else None
             beat = Text("–") if age_s is None else Text(duration_text(int(age_s * 1e9)), "red" if age_s > LATE_S else "")
             state = Text.assemble(f"{name:<10}", (worker.state.name.lower(), STATE_STYLES.get(worker.state, "yellow")))
             starts = Text(str(worker.restarts + 1), "yellow" if worker.restarts else "")
@@ -254,7 +258,8 @@ class StatusScreen:
         return _panel(Text("\n", no_wrap=True, overflow="ellipsis").join(newest), "last events")
 
     def _foot(self) -> RenderableType:
-        parts = [("Ctrl-C", "bold"), " stops in order"]
+        keys, effect = self._leaving
+        parts = [(keys, "bold"), f" {effect}"]
         if self._launch.config.sidecar.enabled:
             parts += ["   ", (self._launch.metrics_url, "cyan"), f"   {self._launch.config.sidecar.database}"]
         return Text.assemble(" ", *parts, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
     FOLDER/
       ticks.npy         1-D array of messages.TICK in the order in which they were received; np.load can map it
       instruments.json  the symbol table; TICK "instrument" indexes it
-      recording.json    format, source, counts, first and last event time, what was left out
+      recording.json    format, source, counts, first and last event time, what was left out, whether trades are numbered
 
 A recording is whole or absent: the writer fills a hidden folder beside the target and renames it at the end, so that
 neither an error, nor Ctrl-C, nor a full disk leaves half of one behind.
@@ -146,6 +146,8 @@ class RecordingWriter:
         overwrite: replace a recording that is already there. Anything but a recording is never replaced.
     Attributes:
         left_out: counts by reason of what the source held and the recording does not; goes to recording.json.
+        trades_numbered: whether `venue_seq` numbers the trades of each instrument one by one at the venue, and all that came
+            are in the recording: then a gap shows that some were lost. Goes to recording.json.
     Raises:
         RecordingError: the target exists, or cannot be written (permissions, disk full).
     """
@@ -160,6 +162,7 @@ class RecordingWriter:
     ) -> None:
         self.path = Path(os.path.abspath(path))
         self.left_out: dict[str, int] = {}
+        self.trades_numbered = False
         self._instruments, self._source, self._description = instruments, source, description
         self._overwrite = overwrite
         self._tick_count = 0
@@ -274,6 +277,7 @@ class RecordingWriter:
             "last_event_ns": None if empty else self._last_event_ns,
             "kinds": kinds,
             "symbols": [instrument.symbol for instrument in self._instruments],
+            "trades_numbered": self.trades_numbered,
             "left_out": {reason: int(count) for reason, count in self.left_out.items()},
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "dtype_hash": dtype_hash(),

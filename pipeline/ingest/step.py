@@ -7,9 +7,10 @@ very next tick, and received = accepted + rejected + conflated holds whatever di
 import numpy as np
 
 from pipeline.ingest.conflate import KEPT, choose
-from pipeline.ingest.hygiene import judge
+from pipeline.ingest.hygiene import GAPS, begin_batch, judge
 from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, LAST_SENT_NS, NEXT_DUE_NS, OFFERS
 from pipeline.messages import TICK_BAD_TIME, TICK_OK, TIMER
+from pipeline.tables import HYGIENE_UNDO_MAX
 from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_LAST_EVENT_NS, FEED_POSITION, INGEST_COUNTERS
 from shm.atomics import monotonic_ns, pause, sleep_ns, yield_core
 from shm.counters import add, stage_add
@@ -24,6 +25,7 @@ ACCEPTED = INGEST_COUNTERS.index("accepted")
 CONFLATED = INGEST_COUNTERS.index("conflated")
 TIMERS = INGEST_COUNTERS.index("timers")
 RING_FULL = INGEST_COUNTERS.index("ring_full")
+GAPS_SEEN = INGEST_COUNTERS.index("gaps")
 
 #: step() wants the next chunk of the feed.
 CHUNK_EMPTY = -1
@@ -38,6 +40,8 @@ AWAKE_BEFORE_NS = 150_000
 #: Before that the core is offered so often to those who have the last tick to work on.
 OFFERS_AFTER_WORK = 8
 SLEEP_NS_MAX = 5_000_000
+
+assert BATCH_MAX <= HYGIENE_UNDO_MAX, "each tick of a batch may put a row into the undo log of hygiene"
 
 
 @njit_inline
@@ -57,19 +61,17 @@ def step(state, now_ns):
     if count == 0:
         return send_timer(state, now_ns)
     space = max(room(state.ticks) - state.held_back, 0)
-    if space < count and not state.live:
-        count = space
-    if count == 0:
+    if not state.live:
+        count = min(count, space)
+    if space < count or space == 0:
         add(state.counters, RING_FULL, 1)
+    if space == 0:
         return 0
     first = local[CHUNK_AT]
     accepted = judge_all(state, first, first + count)
     if space >= count:
         publish_all(state, first, first + count, now_ns)
     else:
-        add(state.counters, RING_FULL, 1)
-        if space == 0:
-            return 0
         count, accepted = publish_kept(state, first, first + count, space, now_ns)
     finish(state, first, first + count, accepted)
     local[LAST_SENT_NS] = now_ns
@@ -115,14 +117,15 @@ def count_due(state, now_ns):
 
 @njit_merged
 def judge_all(state, first, end):
-    """Set each tick's flags.
+    """Judge a range of the chunk, as if none of it had been judged before, and set each tick's flags.
 
     Returns:
         How many are accepted.
     """
     accepted = 0
+    begin_batch(state.hygiene, state.words[FEED_POSITION])
     for k in range(first, end):
-        reason = judge(state.chunk[k], state.picks.shape[0])
+        reason = judge(state.hygiene, state.chunk[k])
         state.chunk[k]["flags"] = reason
         accepted += reason == TICK_OK
     return accepted
@@ -166,12 +169,12 @@ def publish_kept(state, first, end, space, now_ns):
     Returns:
         How many ticks of the chunk are done with, and how many of them are accepted.
     """
-    while choose(state.chunk, first, end, state.keep, state.picks) > space:
+    kept = choose(state.chunk, first, end, state.keep, state.tracks, state.links)
+    while kept > space:
         end = first + (end - first) // 2
-    kept, accepted = 0, 0
-    for k in range(first, end):
-        accepted += state.chunk[k]["flags"] == TICK_OK
-        kept += state.keep[k] == KEPT
+        kept = choose(state.chunk, first, end, state.keep, state.tracks, state.links)
+    # What hygiene remembers must be of these ticks alone: the others will be judged again.
+    accepted = judge_all(state, first, end)
     if kept > 0:
         seq = claim(state.ticks, kept)
         for k in range(first, end):
@@ -195,6 +198,8 @@ def finish(state, first, end, accepted):
         if reason != TICK_BAD_TIME:
             last_event_ns = max(last_event_ns, state.chunk[k]["event_ns"])
     stage_add(transaction, counters, RECEIVED, end - first)
+    if state.hygiene.words[GAPS] > 0:
+        stage_add(transaction, counters, GAPS_SEEN, state.hygiene.words[GAPS])
     stage_add(transaction, counters, ACCEPTED, accepted)
     position = state.words[FEED_POSITION] + end - first
     stage(transaction, state.words_base + FEED_POSITION, position)

@@ -58,7 +58,14 @@ class IngestStage:
     def __init__(self, segment: Segment, config: Config, waiter: Waiter) -> None:
         symbols = [row["symbol"] for row in read_about(segment)["instruments"]]
         self.feed = open_feed(config, symbols)
-        self.state = open_ingest(segment, len(self.feed.instruments), config.feed.speed_factor, self.feed.live)
+        self.state = open_ingest(
+            segment,
+            len(self.feed.instruments),
+            config.feed.speed_factor,
+            self.feed.live,
+            max_jump_ppm=config.hygiene.max_jump_ppm,
+            numbered=self.feed.numbered,
+        )
         self.heartbeat = open_heartbeat(segment, self.name)
         self.waiter = waiter
         self.incarnation = int(self.heartbeat.words[INCARNATION])

@@ -59,6 +59,8 @@ class Instance(Rig):
         """Give more ticks, the first of them `after_ns` from now in stream time, and let the stages work them off."""
         ticks = ticks.copy()
         ticks["event_ns"] += self.stream_ns + after_ns - ticks["event_ns"][0]
+        # Numbered on: a sequence that was seen is no tick.
+        ticks["venue_seq"] = len(self.ticks) + 1 + np.arange(len(ticks))
         self.ticks = np.concatenate([self.ticks, ticks]).astype(TICK)
         self.settle()
 

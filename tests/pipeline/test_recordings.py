@@ -54,6 +54,7 @@ def test_recording_written_in_chunks_reads_back_equal(tmp_path: Path, chunk_coun
         for chunk in np.array_split(ticks, chunk_count):
             writer.append(chunk)
         writer.left_out["suspicious_quotes"] = 3
+        writer.trades_numbered = True
     recording = open_recording(tmp_path / "out")
     assert ticks.tobytes() == recording.ticks.tobytes()
     assert INSTRUMENTS == recording.instruments
@@ -63,6 +64,7 @@ def test_recording_written_in_chunks_reads_back_equal(tmp_path: Path, chunk_coun
     quote_count = int(np.count_nonzero(ticks["kind"] == QUOTE))
     assert {"quote": quote_count, "trade": 1_000 - quote_count} == recording.info["kinds"]
     assert {"suspicious_quotes": 3} == recording.info["left_out"]
+    assert recording.info["trades_numbered"]
     assert sorted(FILES) == entries(tmp_path / "out")
 
 

@@ -1,5 +1,6 @@
 """Replay: what was recorded comes out, whole or filtered, from any position, in chunks of any size."""
 
+import dataclasses
 from decimal import Decimal
 
 import numpy as np
@@ -128,6 +129,14 @@ def test_replay_symbols_without_ticks_or_unknown_are_refused_in_one_line(recordi
     assert 1 == len(str(caught.value).splitlines())
 
 
+@pytest.mark.parametrize("info", [{}, {"trades_numbered": False}, {"trades_numbered": True}])
+def test_replay_of_recording_says_whether_trades_are_numbered(recording, info):
+    """Only a recording that says so makes gaps in its trades' sequences mean a loss."""
+    told = {name: value for name, value in recording.info.items() if name != "trades_numbered"} | info
+    numbered = info.get("trades_numbered", False)
+    assert numbered == Replay(dataclasses.replace(recording, info=told)).numbered
+
+
 def test_replay_recording_without_ticks_is_refused(tmp_path):
     """An empty recording is no feed."""
     with RecordingWriter(tmp_path / "empty", Instruments([Instrument("AAA", Decimal("0.01"), Decimal(1))])):
@@ -141,6 +150,7 @@ def test_replay_is_a_feed_until_closed(recording):
     feed = Replay(recording, live=True)
     assert isinstance(feed, Feed)
     assert feed.live
+    assert not feed.numbered
     feed.close()
     feed.close()
     assert 0 == feed.fill(np.zeros(3, dtype=TICK))

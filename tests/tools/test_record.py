@@ -96,6 +96,7 @@ def test_record_info_tells_binance_facts(files: Path, capsys: pytest.CaptureFixt
     found = described(capsys, files / "out")
     assert (3, 1, {"depthUpdate": 1}) == (found["tick_count"], found["event_time_inversions"], found["left_out"])
     assert ("0.10", "0.001") == (found["symbols"][0]["tick_size"], found["symbols"][0]["lot_size"])
+    assert open_recording(out).info["trades_numbered"]
     assert ("61800.20", "61800.30") == (found["symbols"][0]["price_min"], found["symbols"][0]["price_max"])
 
 

@@ -22,6 +22,8 @@ class Feed(Protocol):
     instruments: Instruments
     #: True: the data cannot wait, so a full ring conflates. False: ingest waits for room.
     live: bool
+    #: True: the trades of each instrument are numbered one by one in `venue_seq`, so that a gap shows that some were lost.
+    numbered: bool
 
     @property
     def position(self) -> int:

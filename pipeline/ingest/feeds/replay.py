@@ -43,6 +43,7 @@ class Replay:
             UserError: a symbol that the recording lacks, or not one tick that remains.
         """
         self.live = live
+        self.numbered = bool(recording.info.get("trades_numbered", False))
         self.position = 0
         self._path = str(recording.path)
         self._ticks = np.asarray(recording.ticks)

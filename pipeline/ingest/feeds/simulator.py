@@ -291,6 +291,8 @@ class Simulator:
         _require(valid, "a start price out of bounds", "simulator", f"give 0 < price < {limit} ticks")
         self.instruments = instruments
         self.live = live
+        # Its ticks are numbered over all instruments together.
+        self.numbered = False
         self._start_prices_ticks = prices
         self._law = law_of(settings, len(prices))
         self._state = self._start_state()
