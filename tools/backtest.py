@@ -136,7 +136,7 @@ def run_once(arguments: argparse.Namespace, config: Config, recording: "Recordin
     if not arguments.quiet:
         with harmless():
             show(summary, make_console())
-            print(f"  {written:,} rows in {arguments.events}")
+            print(f"  {written:,} {'row' if written == 1 else 'rows'} in {arguments.events}")
     lost = summary["exits"]["rejected"]
     if lost:
         say(f"ALERT {lost:,} exits were rejected by the venue", is_error=True)

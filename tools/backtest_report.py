@@ -13,7 +13,7 @@ from rich.text import Text
 from pipeline.backtest.summary import ALL
 from pipeline.errors import InstanceError
 from pipeline.summary import write_summary
-from tools.report import duration_text
+from tools.durations import duration_text
 
 COLUMNS = 100
 #: Columns of the stops that are always shown.

@@ -1,7 +1,8 @@
 """The stages in lock step: each tick has all its effects before the next one comes.
 
 For each tick, in this order: risk takes it; execution takes the orders that it caused, and only then lets the venue see it;
-risk takes the reports. So no order is late or early by what happened to run when, and the same recording gives the same run.
+risk takes the reports, and looks after exits that are owed or work as limit orders. So no order is late or early by what
+happened to run when, and the same recording gives the same run.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from pipeline.risk.arming import place
 from pipeline.risk.atr import NO_SERIES, link, pick_series, stage_series
 from pipeline.risk.state import RiskState
 from pipeline.risk.step import step as risk_step
-from pipeline.risk.stops import NO_SLOT
+from pipeline.risk.stops import NO_SLOT, PENDING_COUNT
 from shm.atomics import load_acquire, monotonic_ns
 from shm.jit import njit
 from shm.ring import AT, PUBLISHED, advance, available
@@ -49,6 +50,7 @@ def play(stages, tick_count, is_over):
         PLAYED, CHUNK_USED or FULL.
     """
     ingest, risk, execution = stages.ingest, stages.risk, stages.execution
+    has_looked = False
     while True:
         waits = has_orders(execution)
         if waits or execution.ticks.local[AT] < risk.ticks.local[AT]:
@@ -58,21 +60,25 @@ def play(stages, tick_count, is_over):
             if load_acquire(risk.reports.ring.words, PUBLISHED) == risk.reports.local[AT]:
                 return FULL
         waits = load_acquire(risk.reports.ring.words, PUBLISHED) > risk.reports.local[AT]
-        if not waits and tick_count == 0:
-            return PLAYED
-        if not waits and risk.ticks.local[AT] == available(risk.ticks):
-            now_ns = ingest.local[LAST_SENT_NS] + TIMER_NS if is_over else monotonic_ns()
-            count = ingest_step(ingest, now_ns)
-            if count <= 0:
-                return CHUNK_USED if count == CHUNK_EMPTY else FULL
-            continue
-        if is_over and not waits:
-            advance(risk.ticks, risk.ticks.local[AT] + 1)
-            tick_count -= 1
-            continue
+        looks = not waits and not has_looked and not is_over and risk.book.counts[PENDING_COUNT] > 0
+        if not waits and not looks:
+            if tick_count == 0:
+                return PLAYED
+            if risk.ticks.local[AT] == available(risk.ticks):
+                count = ingest_step(ingest, ingest.local[LAST_SENT_NS] + TIMER_NS if is_over else monotonic_ns())
+                if count <= 0:
+                    return CHUNK_USED if count == CHUNK_EMPTY else FULL
+                continue
+            if is_over:
+                advance(risk.ticks, risk.ticks.local[AT] + 1)
+                tick_count -= 1
+                continue
         before = risk.ticks.local[AT]
-        if risk_step(risk, 0 if waits else 1, stages.scratch) == 0:
+        done = risk_step(risk, 0 if waits or looks else 1, stages.scratch)
+        if done == 0 and not looks:
             return FULL
+        # Exits that are owed or work as limit orders are looked after once a tick, and again as long as that leads to anything.
+        has_looked = looks and done == 0
         tick_count -= risk.ticks.local[AT] - before
 
 

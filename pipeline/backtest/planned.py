@@ -15,6 +15,8 @@ BOOKS_MAX = 1 << 16
 RING_TICKS = 512
 #: What one tick causes may be more than a ring holds: it is taken again when there is room.
 RING_MAX = 1 << 16
+#: What a single input may need is far less.
+EVENTS_MIN = 1024
 #: abs(price * quantity) of a position lies below this in units of its watch, so that no sum of a run overflows.
 EXPOSURE_LIMIT = 1 << 58
 
@@ -121,7 +123,7 @@ def sizes_for(planned: np.ndarray, instrument_count: int, series_count: int) -> 
         requests=64,
         orders=min(at_once, RING_MAX),
         reports=min(at_once, RING_MAX),
-        events=min(max(2 * at_once, 1024), RING_MAX),
+        events=max(min(2 * at_once, RING_MAX), EVENTS_MIN),
         stops=max(len(planned), 1),
         working_orders=at_once,
         venue_orders=at_once,

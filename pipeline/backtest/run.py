@@ -201,7 +201,8 @@ class _Fetched:
 
 def _open_ingest(segment: Segment, feed: Replay, config: Config) -> IngestState:
     """Open ingest at full speed, where it never conflates."""
-    return open_ingest(segment, len(feed.instruments), float("inf"), False)
+    jump_ppm = config.hygiene.max_jump_ppm
+    return open_ingest(segment, len(feed.instruments), float("inf"), False, max_jump_ppm=jump_ppm, numbered=feed.numbered)
 
 
 def _private_instance(sizes: topology.Sizes) -> Segment:
