@@ -13,8 +13,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +25,6 @@ if __package__ in (None, ""):
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -36,17 +33,14 @@ from pipeline.ingest import binance, lean
 from pipeline.ingest.recordings import Recording, RecordingWriter, check_target, open_recording
 from pipeline.instruments import Instrument, Instruments, parse_decimal, step_fault
 from pipeline.messages import QUOTE, TRADE
+from tools.progress import progress_bar
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 CHUNK_TICKS = 1 << 18
-PLAIN_STEP_PERCENT = 25
 NS_PER_SECOND = 1_000_000_000
 PIPE_COLUMNS = 120
 #: A narrower terminal gets a list for each symbol instead of the table.
 TABLE_COLUMNS = 104
-
-#: Called with (done, in all).
-Report = Callable[[int, int], None]
 
 
 class LineParser(argparse.ArgumentParser):
@@ -70,7 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--date", required=True, type=_day, dest="day", help="day in New York, YYYY-MM-DD")
     one.add_argument("--quotes", type=Path, metavar="Q.zip", help="zip of the quote rows")
     one.add_argument("--trades", type=Path, metavar="T.zip", help="zip of the trade rows")
-    one.add_argument("--exchange", metavar="P", help="letter of the quote book (default: the exchange with the most quotes)")
+    one.add_argument("--exchange", metavar="P", help="letter of the quote book (default: the exchange with the most quotes); "
+                     f"{lean.ALL_EXCHANGES} = best bid and offer of all exchanges")  # fmt: skip
     two = importers.add_parser("binance", help="recorded frames: local ns, space, JSON, one a line")
     two.add_argument("frames", type=Path, metavar="FRAMES.gz")
     two.add_argument("--tick-size", type=_step, metavar="0.10", help="price step (default: the decimals as printed)")
@@ -101,8 +96,12 @@ def import_lean(options: argparse.Namespace) -> Recording:
         day = lean.decode_day(options.day, options.quotes, options.trades, options.exchange, report)
     if len(day.ticks) == 0:
         raise RecordingError("the files hold no usable row", "import lean", "check the files and --exchange")
-    instruments = Instruments([Instrument(options.symbol, lean.TICK_SIZE, lean.LOT_SIZE, venue=day.exchange)])
+    is_merged = day.exchange == lean.ALL_EXCHANGES
+    venue = "" if is_merged else day.exchange
+    instruments = Instruments([Instrument(options.symbol, lean.TICK_SIZE, lean.LOT_SIZE, venue=venue)])
     book = f"quotes of exchange {day.exchange}" if day.exchange else "trades only"
+    if is_merged:
+        book = f"best bid and offer of {day.merged[0]} exchanges, {day.merged[1]:,} sides taken as withdrawn"
     description = f"{options.symbol} {options.day}, {book}"
     with (
         RecordingWriter(options.out, instruments, "lean", description, options.overwrite) as writer,
@@ -260,31 +259,6 @@ def utc_text(time_ns: int | None) -> str | None:
         return None
     seconds, rest_ns = divmod(time_ns, NS_PER_SECOND)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Report]:
-    """Show progress on stderr: a bar on a terminal, a line every quarter elsewhere."""
-    if not sys.stderr.isatty():
-        yield _plain_progress(title)
-        return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _plain_progress(title: str) -> Report:
-    next_percent = PLAIN_STEP_PERCENT
-
-    def report(done: int, total: int) -> None:
-        nonlocal next_percent
-        percent = 100 * done // total if total else 100
-        if percent >= next_percent:
-            print(f"{title}: {percent}%", file=sys.stderr)
-            next_percent = percent - percent % PLAIN_STEP_PERCENT + PLAIN_STEP_PERCENT
-
-    return report
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -3,8 +3,8 @@
 A quote row is `ms, bid, bid size, ask, ask size, exchange, condition, suspicious`, a trade row is `ms, price, size,
 exchange, condition, suspicious`: milliseconds since midnight in New York, prices times 10,000. A quote row updates one
 side; a side whose price is 0 is not updated (it is not deleted either). So the other side is carried forward, and since
-a top of book is per exchange, one exchange's rows make the quotes. Trades are of all exchanges. Rows marked suspicious
-are left out.
+a top of book is per exchange, one exchange's rows make the quotes, or those of all of them the national best bid and offer
+(pipeline/ingest/national_book.py). Trades are of all exchanges. Rows marked suspicious are left out.
 """
 
 import re
@@ -21,6 +21,24 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from pipeline.errors import RecordingError
+from pipeline.ingest.lean_columns import (
+    MS,
+    MS_PER_DAY,
+    MS_PER_HOUR,
+    NS_PER_MS,
+    Q_ASK,
+    Q_ASK_SIZE,
+    Q_BID,
+    Q_BID_SIZE,
+    Q_EXCHANGE,
+    Q_SUSPICIOUS,
+    T_CONDITIONS,
+    T_EXCHANGE,
+    T_PRICE,
+    T_SIZE,
+    T_SUSPICIOUS,
+)
+from pipeline.ingest.national_book import merge_quotes
 from pipeline.messages import QUOTE, TICK, TRADE
 from shm.jit import njit
 
@@ -32,12 +50,9 @@ INTEGER, MILLISECONDS, LETTER, HEX = 0, 1, 2, 3
 QUOTE_COLUMNS = np.array([MILLISECONDS, INTEGER, INTEGER, INTEGER, INTEGER, LETTER, HEX, INTEGER], np.uint8)
 TRADE_COLUMNS = np.array([MILLISECONDS, INTEGER, INTEGER, LETTER, HEX, INTEGER], np.uint8)
 
-# Columns of a parsed row.
-MS = 0
-Q_BID, Q_BID_SIZE, Q_ASK, Q_ASK_SIZE, Q_EXCHANGE, Q_SUSPICIOUS = 1, 2, 3, 4, 5, 7
-T_PRICE, T_SIZE, T_EXCHANGE, T_CONDITIONS, T_SUSPICIOUS = 1, 2, 3, 4, 5
+#: As an exchange: the best of all of them.
+ALL_EXCHANGES = "all"
 
-MS_PER_DAY, MS_PER_HOUR, NS_PER_MS = 86_400_000, 3_600_000, 1_000_000
 DIGITS_LIMIT, HEX_DIGITS_LIMIT = 18, 15
 BLOCK_BYTES = 4 << 20
 
@@ -54,13 +69,15 @@ class LeanDay(NamedTuple):
 
     Attributes:
         ticks: TICK array in time order; equal times keep quotes before trades, then file order.
-        exchange: letter of the exchange whose book gives the quotes; "" without quotes.
+        exchange: letter of the exchange whose book gives the quotes; ALL_EXCHANGES; "" without quotes.
         left_out: counts by reason of rows that gave no tick.
+        merged: of the best of all exchanges, how many there are and how many of their sides were taken as withdrawn; else 0, 0.
     """
 
     ticks: np.ndarray
     exchange: str
     left_out: dict[str, int]
+    merged: tuple[int, int] = (0, 0)
 
 
 def decode_day(
@@ -76,7 +93,7 @@ def decode_day(
         day: the day in New York.
         quotes: zip of the quote rows, or None.
         trades: zip of the trade rows, or None.
-        exchange: letter of the quote book; None takes the exchange with the most quote rows.
+        exchange: letter of the quote book; None takes the exchange with the most quote rows, ALL_EXCHANGES the best of all.
         progress: called now and then with (bytes done, bytes in all).
     Raises:
         RecordingError: a file is missing, no zip, or has a wrong row (with its line number); unknown exchange.
@@ -84,18 +101,23 @@ def decode_day(
     sizes = {path: _csv_size(path, kind, day) for path, kind in ((quotes, "quote"), (trades, "trade")) if path is not None}
     report = _cumulative(progress, sum(sizes.values()))
     starts_ns = hour_starts_ns(day)
-    parts, left_out = [], {}
+    parts, left_out, merged = [], {}, (0, 0)
     if quotes is not None:
         rows = read_rows(quotes, QUOTE_COLUMNS, report)
         kept = _by_time(rows[rows[:, Q_SUSPICIOUS] == 0])
         left_out["suspicious_quotes"] = len(rows) - len(kept)
         exchange = choose_exchange(kept, exchange, quotes)
         ticks = np.zeros(len(kept), TICK)
-        count = carry_quotes(kept, ord(exchange), starts_ns, ticks)
-        parts.append(ticks[:count])
-        own_count = int(np.count_nonzero(kept[:, Q_EXCHANGE] == ord(exchange)))
-        left_out["quotes_of_other_exchanges"] = len(kept) - own_count
+        if exchange == ALL_EXCHANGES:
+            own_count = len(kept)
+            count, withdrawn = merge_quotes(kept, starts_ns, ticks)
+            merged = (len(np.unique(kept[:, Q_EXCHANGE])), withdrawn)
+        else:
+            own_count = int(np.count_nonzero(kept[:, Q_EXCHANGE] == ord(exchange)))
+            count = carry_quotes(kept, ord(exchange), starts_ns, ticks)
+            left_out["quotes_of_other_exchanges"] = len(kept) - own_count
         left_out["one_sided_quotes"] = own_count - count
+        parts.append(ticks[:count])
     if trades is not None:
         rows = read_rows(trades, TRADE_COLUMNS, report)
         kept = _by_time(rows[rows[:, T_SUSPICIOUS] == 0])
@@ -104,7 +126,7 @@ def decode_day(
     ticks = np.concatenate(parts)
     # Stable, with the quotes in front: equal times keep quotes before trades, then file order.
     order = np.argsort(ticks["event_ns"], kind="stable")
-    return LeanDay(ticks[order], exchange or "" if quotes is not None else "", left_out)
+    return LeanDay(ticks[order], exchange or "" if quotes is not None else "", left_out, merged)
 
 
 def hour_starts_ns(day: date) -> np.ndarray:
@@ -120,7 +142,7 @@ def hour_starts_ns(day: date) -> np.ndarray:
 
 
 def choose_exchange(rows: np.ndarray, exchange: str | None, path: Path) -> str:
-    """Return the letter of the quote book: the one asked for, else the one with the most rows.
+    """Return the letter of the quote book: the one asked for (or ALL_EXCHANGES), else the one with the most rows.
 
     Args:
         rows: parsed quote rows, int64, shape (n, 8).
@@ -133,9 +155,9 @@ def choose_exchange(rows: np.ndarray, exchange: str | None, path: Path) -> str:
         raise RecordingError("no usable quote row", str(path), "give a file with quotes, or leave --quotes out")
     if exchange is None:
         return letters[0]
-    if exchange not in letters:
+    if exchange != ALL_EXCHANGES and exchange not in letters:
         what = f"no quotes of exchange {exchange!r}"
-        raise RecordingError(what, str(path), f"choose one of {', '.join(letters)} (most quotes first)")
+        raise RecordingError(what, str(path), f"choose one of {', '.join(letters)} (most quotes first), or {ALL_EXCHANGES}")
     return exchange
 
 

@@ -80,6 +80,15 @@ def test_record_info_tells_lean_facts(files: Path, capsys: pytest.CaptureFixture
     assert {"suspicious_trades": 1, "one_sided_quotes": 1} == {k: v for k, v in found["left_out"].items() if v}
 
 
+def test_record_of_all_exchanges_tells_how_many(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --exchange all the recording holds the best of all, names no venue, and says so."""
+    arguments = ["--quotes", str(files / "q.zip"), "--exchange", "all", str(files / "out")]
+    assert 0 == record.main([*LEAN, *arguments])
+    expected = "AIG 2013-10-09, best bid and offer of 1 exchanges, 0 sides taken as withdrawn"
+    assert expected == described(capsys, files / "out")["description"]
+    assert "" == open_recording(files / "out").instruments[0].venue
+
+
 def test_record_info_tells_binance_facts(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Event-time inversions (equal times are none) and skipped frames are told; given steps are used."""
     out = str(files / "out")
