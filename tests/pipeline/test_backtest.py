@@ -47,7 +47,8 @@ from tests.stop_oracle import triggers
 from tools.out_csv import event_rows, write_events
 from tools.stops_csv import StopsFileError, planned_of, read_stops
 
-pytestmark = pytest.mark.jitless
+#: The first of them compiles all stages in one kernel.
+pytestmark = [pytest.mark.jitless, pytest.mark.timeout(300)]
 
 #: A fall and a rise: bid and ask every 10 ms.
 PATH = ticks_of((10 * k, 0, bid, bid + 2) for k, bid in enumerate((1000, 1004, 1008, 1001, 996, 990, 985, 992, 1010, 1011)))
