@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.backtest import warm
 from pipeline.backtest.entries import judge
-from pipeline.config import load_config, with_overrides
+from pipeline.config import Config, load_config, with_overrides
 from pipeline.ingest.recordings import open_recording
 from shm.jit import JIT_ENABLED
 from tests import stop_twin_numpy
@@ -47,7 +47,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def use_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command use the kernels that the other tests have compiled, which are those of two slots."""
     monkeypatch.setattr(warm, "is_cold", lambda about: False)
-    monkeypatch.setattr(backtest, "load_config", lambda path: with_overrides(load_config(path), {"strategies.slots": 2}))
+    monkeypatch.setattr(backtest, "load_config", two_slots)
+
+
+def two_slots(path: str | None) -> Config:
+    """Read a configuration, and give it two slots."""
+    return with_overrides(load_config(path), {"strategies.slots": 2})
 
 
 USUAL = ["rec", "--stops", "stops.csv", "--events", "out.csv", "--latency-us", "1000"]
@@ -179,7 +184,7 @@ def test_backtest_command_on_a_real_recording_equals_the_twin(
     use_compiled(monkeypatch)
     recording = open_recording(real(name))
     judged = np.array(recording.ticks)
-    judged["flags"] = judge(recording, backtest.load_config(None))
+    judged["flags"] = judge(recording, two_slots(None))
     terms = random_stops(judged, recording.instruments, REAL_STOPS, seed=20131009)
     write_csv(terms, recording.instruments, tmp_path / "stops.csv")
     flags = ["--stops", str(tmp_path / "stops.csv"), "--events", str(tmp_path / "out.csv"), "--quiet"]
