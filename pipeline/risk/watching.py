@@ -110,45 +110,75 @@ def sweep(book, instrument, group, price):
     """
     index = STOP_GROUPS * instrument + group
     bounds = book.bounds[instrument]
-    at, more = fire_word(group), MORE + MORE_STRIDE * group
+    more = MORE + MORE_STRIDE * group
     front = book.fronts[index]
-    moved = max(front, price) if price != 0 and front != NO_FRONT else price if price != 0 else front
-    fire, event, tightest_ppm, tightest_offset, float_count = NOTHING, NEVER, NONE, NONE, 0
+    if price != 0:
+        front = price if front == NO_FRONT else max(front, price)
+    bounds[fire_word(group)] = NOTHING
+    bounds[more + EVENT] = NEVER
+    bounds[more + TIGHTEST_PPM], bounds[more + TIGHTEST_OFFSET] = NONE, NONE
+    float_count = 0
     slot = np.int64(book.heads[index])
     while slot != END:
         extreme = book.extremes[slot]
         if extreme != WAITING and book.table.copies[current(book.table, slot)]["state"] == ARMED:
-            terms = book.terms[slot]
             floats = extreme == FLOATS
-            if price != 0 and not floats and price >= extreme and follows(terms):
+            if price != 0 and not floats and price >= extreme and follows(book.terms[slot]):
                 # From now on the front's price is its own.
                 book.extremes[slot] = FLOATS
                 floats = True
             float_count += floats
-            best = moved if floats else extreme
-            atr_ticks = atr_of(book, terms)
-            level, target = level_at(terms, best, book.floors[slot], atr_ticks), target_of(terms)
-            book.levels[slot] = target if target != NEVER else level
-            awake = is_awake(terms, best)
-            event = min(event, next_event(terms, best, floats, awake))
-            if awake:
-                fire = max(fire, level)
-                if floats and trailing_distance(terms, best, atr_ticks) != NONE:
-                    if terms["offset_ticks"] > 0 or terms["kind"] == CHANDELIER:
-                        tightest_offset = tighter(tightest_offset, trailing_distance(terms, best, atr_ticks))
-                    else:
-                        tightest_ppm = tighter(tightest_ppm, np.int64(terms["percent_ppm"]))
-                if price != 0 and (price <= level or price >= target):
+            is_target = book.terms[slot]["kind"] == TAKE_PROFIT
+            if include(book, bounds, group, slot, front if floats else extreme) and price != 0:
+                level = book.levels[slot]
+                if (price >= level) if is_target else (price <= level):
                     book.fired[book.counts[FIRED_COUNT]] = slot
                     book.counts[FIRED_COUNT] += 1
         slot = np.int64(book.nexts[slot])
-    front = moved if float_count > 0 else NO_FRONT
-    store_release(book.fronts, index, front)
-    bounds[more + FRONT] = front if float_count > 0 else NEVER
-    bounds[more + EVENT] = event
-    bounds[more + TIGHTEST_PPM], bounds[more + TIGHTEST_OFFSET] = tightest_ppm, tightest_offset
-    bounds[at] = fire
-    bounds[at + 1] = min(front + 1, event) if float_count > 0 else event
+    store_release(book.fronts, index, front if float_count > 0 else NO_FRONT)
+    set_top(book, instrument, group)
+
+
+@njit_inner
+def include(book, bounds, group, slot, best):
+    """Work out an armed stop's level, and tighten its group's bounds so far that nothing of it is missed.
+
+    Args:
+        book: StopBook.
+        bounds: Its instrument's.
+        group: The group's number.
+        slot: The stop's slot.
+        best: Its best price, signed.
+    Returns:
+        Whether it is awake.
+    """
+    terms = book.terms[slot]
+    at, more = fire_word(group), MORE + MORE_STRIDE * group
+    floats = book.extremes[slot] == FLOATS
+    atr_ticks = atr_of(book, terms)
+    level, target = level_at(terms, best, book.floors[slot], atr_ticks), target_of(terms)
+    book.levels[slot] = target if target != NEVER else level
+    awake = is_awake(terms, best)
+    bounds[more + EVENT] = min(bounds[more + EVENT], next_event(terms, best, floats, awake))
+    if not awake:
+        return False
+    bounds[at] = max(bounds[at], level)
+    distance = trailing_distance(terms, best, atr_ticks)
+    if floats and distance != NONE:
+        if terms["offset_ticks"] > 0 or terms["kind"] == CHANDELIER:
+            bounds[more + TIGHTEST_OFFSET] = tighter(bounds[more + TIGHTEST_OFFSET], distance)
+        else:
+            bounds[more + TIGHTEST_PPM] = tighter(bounds[more + TIGHTEST_PPM], np.int64(terms["percent_ppm"]))
+    return True
+
+
+@njit_inner
+def set_top(book, instrument, group):
+    """Set where a rising price has to be looked at, once `event` and the group's front are known."""
+    bounds = book.bounds[instrument]
+    more, front = MORE + MORE_STRIDE * group, book.fronts[STOP_GROUPS * instrument + group]
+    bounds[more + FRONT] = front if front != NO_FRONT else NEVER
+    bounds[fire_word(group) + 1] = min(front + 1, bounds[more + EVENT]) if front != NO_FRONT else bounds[more + EVENT]
 
 
 @njit
@@ -202,17 +232,26 @@ def wake_stop(book, slot):
     if terms["kind"] == ATR and atr_ticks != NONE:
         book.floors[slot] = entry - atr_ticks
     front = book.fronts[index]
+    instrument, group = np.int64(terms["instrument"]), group_of(terms)
     if not follows(terms) or (front != NO_FRONT and entry > front):
         book.extremes[slot] = entry
-        return
-    if front != NO_FRONT and entry < front:
+    elif front != NO_FRONT and entry < front:
         other = np.int64(book.heads[index])
         while other != END:
             if book.extremes[other] == FLOATS:
                 store_release(book.extremes, other, front)
             other = np.int64(book.nexts[other])
-    store_release(book.fronts, index, entry)
-    store_release(book.extremes, slot, FLOATS)
+        store_release(book.fronts, index, entry)
+        store_release(book.extremes, slot, FLOATS)
+        # Those that floated have bounds of their own again.
+        sweep(book, instrument, group, 0)
+        return
+    else:
+        store_release(book.fronts, index, entry)
+        store_release(book.extremes, slot, FLOATS)
+    # Bounds that are tight enough for one more are right: they are not worked out anew for each of many that are set at once.
+    include(book, book.bounds[instrument], group, slot, entry)
+    set_top(book, instrument, group)
 
 
 @njit_inner
@@ -227,7 +266,8 @@ def join(state, slot):
         return
     if book.extremes[slot] == WAITING:
         wake_stop(book, slot)
-    sweep(book, np.int64(terms["instrument"]), group_of(terms), 0)
+    else:
+        sweep(book, np.int64(terms["instrument"]), group_of(terms), 0)
 
 
 @njit_inner
@@ -240,7 +280,6 @@ def wake_due(state):
         catch_up(state, np.int64(terms["instrument"]))
         remove_alarm(book, ENTRIES, slot)
         wake_stop(book, slot)
-        sweep(book, np.int64(terms["instrument"]), group_of(terms), 0)
 
 
 @njit_inner
@@ -249,7 +288,7 @@ def catch_up(state, instrument):
     book, now_ns = state.book, state.words[RISK_NOW_NS]
     if now_ns < book.bounds[instrument][DUE]:
         return
-    due_ns, groups = NEVER, 0
+    due_ns = NEVER
     series = book.atr.heads[instrument]
     while series != END:
         end_ns = book.atr.bars[series]["end_ns"]
@@ -257,14 +296,11 @@ def catch_up(state, instrument):
             # Levels of the old ATR are kept before it goes; those of the new one come on top, or replace what was provisional.
             keep_levels(book, instrument, series)
             close_bar(state.transaction, book.atr, series)
-            groups |= keep_levels(book, instrument, series)
+            keep_levels(book, instrument, series)
         elif end_ns != 0:
             due_ns = min(due_ns, end_ns)
         series = book.atr.nexts[series]
     book.bounds[instrument][DUE] = due_ns
-    for group in range(STOP_GROUPS):
-        if groups >> group & 1:
-            sweep(book, instrument, group, 0)
 
 
 @njit_inner
@@ -278,25 +314,28 @@ def set_all_bounds(book, instrument):
 def keep_levels(book, instrument, series):
     """Raise the ratchet of the stops of a series to their level by the present ATR. Twice is as once.
 
-    Returns:
-        Which groups have such stops, a bit each.
+    A bound that is tighter than need be costs one more look. So the bounds are only tightened here: a level that replaces a
+    provisional one may be wider, and a chandelier's distance may grow, and the next look finds it.
     """
-    groups = 0
-    if book.bounds[instrument][ATRS] == 0:
-        return groups
+    bounds = book.bounds[instrument]
+    if bounds[ATRS] == 0:
+        return
     for group in range(STOP_GROUPS):
-        slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
+        slot, found = np.int64(book.heads[STOP_GROUPS * instrument + group]), False
         while slot != END:
             terms = book.terms[slot]
             kind = np.int64(terms["kind"])
             if (kind == ATR or kind == CHANDELIER) and terms["series"] == series and book.extremes[slot] != WAITING:
-                groups |= 1 << group
-                atr_ticks = atr_of(book, terms)
+                atr_ticks, best = atr_of(book, terms), best_of(book, slot)
                 if atr_ticks != NONE:
-                    base = entry_of(terms) if kind == ATR else best_of(book, slot)
+                    base = entry_of(terms) if kind == ATR else best
                     book.floors[slot] = max(book.floors[slot], base - atr_ticks)
+                if book.table.copies[current(book.table, slot)]["state"] == ARMED:
+                    include(book, bounds, group, slot, best)
+                    found = True
             slot = np.int64(book.nexts[slot])
-    return groups
+        if found:
+            set_top(book, instrument, group)
 
 
 @njit
