@@ -183,6 +183,13 @@ def test_backtest_after_the_last_tick_fills_what_is_under_way_and_fires_nothing(
     assert (9850, 0) == tuple(outcomes[["exit_tick_lots", "left_lots"]][0])
 
 
+def test_backtest_of_an_instrument_without_a_price_makes_nothing() -> None:
+    """A position whose price is never seen is open at the end, and has neither gained nor lost."""
+    run, outcomes = played(in_memory(PATH, 2), plan({"instrument": 1, "entry_units": 1000, "price_units": 900}))
+    assert [OPEN] == outcomes["state"].tolist()
+    assert [0, 0] == [*profit(outcomes, run.planned), *profit_without_stops(outcomes, run.planned)]
+
+
 def test_backtest_on_a_steady_tick_fires_in_order_of_ids() -> None:
     """Stops of several kinds that one tick fires are ranked by their ids, and the ranks have no gap."""
     kinds = (TRAILING, STATIC, TRAILING, STATIC)
