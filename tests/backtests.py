@@ -52,8 +52,11 @@ def on_disk(folder: Path, ticks: np.ndarray, instrument_count: int = 1) -> Path:
 
 
 def settings(**overrides: Any) -> Config:
-    """Return the shipped configuration with a latency of 1 ms and other settings of these tests' own."""
-    return with_overrides(load_config(), {"execution.paper.latency_us": LATENCY_US} | overrides)
+    """Return the shipped configuration with a latency of 1 ms and other settings of these tests' own.
+
+    It has as many slots as tests.rig, so that both have the same compiled kernels.
+    """
+    return with_overrides(load_config(), {"execution.paper.latency_us": LATENCY_US, "strategies.slots": 2} | overrides)
 
 
 def plan(*stops: dict[str, int]) -> np.ndarray:

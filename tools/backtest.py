@@ -110,8 +110,7 @@ def run_once(arguments: argparse.Namespace, config: Config, recording: "Recordin
     from tools.stops_csv import planned_of, read_stops
 
     rows = read_stops(arguments.stops, recording.instruments, config.risk.stops)
-    if not arguments.quiet:
-        warm_up(config, say)
+    warm_up(config, (lambda line: None) if arguments.quiet else say)
     with progress_bar("looking up entry prices", arguments.quiet) as report:
         planned = complete(planned_of(rows), recording, config, report)
     run = Backtest(recording, planned, config)

@@ -1,9 +1,10 @@
 """A sweep: a grid of stops over the same positions and ticks, on all cores."""
 
 import argparse
+import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from decimal import Decimal
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -45,8 +46,8 @@ def run_sweep(arguments: argparse.Namespace, config: Config, recording: Recordin
     base = positions_of(arguments, config, recording)
     cells = list(cells_of(grid))
     positions, plans = plan_cells(cells, base, config, recording)
-    if not arguments.quiet:
-        warm_up(config, say)
+    # Here, and not in each of the processes at once.
+    warm_up(config, (lambda line: None) if arguments.quiet else say)
     with progress_bar("looking up entry prices", arguments.quiet) as report:
         positions = complete(positions, recording, config, report)
     job_count = min(arguments.jobs or len(cores_at_hand()), len(plans))
@@ -179,18 +180,19 @@ def play(
     try:
         for process in processes:
             process.start()
-        for number, outcome in _come_home(processes, results):
-            found[number] = outcome
-            report(len(found), len(plans))
-            if len(found) == len(plans):
-                break
+        with contextlib.closing(_come_home(processes, results)) as arriving:
+            for number, outcome in arriving:
+                found[number] = outcome
+                report(len(found), len(plans))
+                if len(found) == len(plans):
+                    break
         wait_s = END_S
     finally:
         _end(processes, wait_s)
     return [found[number] for number in range(len(plans))]
 
 
-def _come_home(processes: Sequence[SpawnProcess], results: Results) -> Iterator[tuple[int, dict[str, Any]]]:
+def _come_home(processes: Sequence[SpawnProcess], results: Results) -> Generator[tuple[int, dict[str, Any]], None, None]:
     """Yield (number of the cell, what came of it) as the processes send them.
 
     A thread waits for them: should a process be killed while it holds the queue's lock, nobody gets it any more (faster-fifo's
@@ -207,7 +209,8 @@ def _come_home(processes: Sequence[SpawnProcess], results: Results) -> Iterator[
             for message in results.receive(LOOK_S):
                 arrived.put(message)
 
-    threading.Thread(target=fetch, daemon=True).start()
+    fetcher = threading.Thread(target=fetch, daemon=True)
+    fetcher.start()
     try:
         looks_after_end = 0
         while True:
@@ -223,6 +226,7 @@ def _come_home(processes: Sequence[SpawnProcess], results: Results) -> Iterator[
             yield number, outcome
     finally:
         is_over.set()
+        fetcher.join(END_S)
 
 
 def _have_ended(processes: Sequence[SpawnProcess]) -> bool:

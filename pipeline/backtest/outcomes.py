@@ -73,7 +73,8 @@ def half_ticks(units: np.ndarray, planned: np.ndarray) -> np.ndarray:
 def profit(outcomes: np.ndarray, planned: np.ndarray) -> np.ndarray:
     """Return each position's P&L in half tick·lots: what its exit made, and what is left at the end's touch."""
     entry = half_ticks(outcomes["entry_units"], planned)
-    held = outcomes["left_lots"] * (2 * outcomes["end_ticks"] - entry)
+    # Where no price is known what is left has made nothing so far.
+    held = np.where(outcomes["end_ticks"] > 0, outcomes["left_lots"] * (2 * outcomes["end_ticks"] - entry), 0)
     left = 2 * outcomes["exit_tick_lots"] - outcomes["exit_lots"] * entry
     return np.where(outcomes["state"] == NOT_ENTERED, 0, planned["side"] * (held + left))
 
@@ -81,7 +82,8 @@ def profit(outcomes: np.ndarray, planned: np.ndarray) -> np.ndarray:
 def profit_without_stops(outcomes: np.ndarray, planned: np.ndarray) -> np.ndarray:
     """Return each position's P&L in half tick·lots had it been held to the end."""
     gain = 2 * outcomes["end_ticks"] - half_ticks(outcomes["entry_units"], planned)
-    return np.where(outcomes["state"] == NOT_ENTERED, 0, planned["side"] * planned["quantity_lots"] * gain)
+    is_known = (outcomes["state"] != NOT_ENTERED) & (outcomes["end_ticks"] > 0)
+    return np.where(is_known, planned["side"] * planned["quantity_lots"] * gain, 0)
 
 
 def slippage(outcomes: np.ndarray, planned: np.ndarray) -> np.ndarray:

@@ -113,12 +113,15 @@ def fill_positions(positions: np.ndarray, planned: np.ndarray, books: np.ndarray
     positions["strategy"], positions["instrument"] = books, planned["instrument"]
 
 
-def sizes_for(planned: np.ndarray, instrument_count: int, series_count: int) -> Sizes:
-    """Return the sizes of an instance for these positions: a book for each, room for every exit that may work at once."""
+def sizes_for(planned: np.ndarray, instrument_count: int, series_count: int, strategy_count: int) -> Sizes:
+    """Return the sizes of an instance for these positions: a book for each, room for every exit that may work at once.
+
+    No strategy is there; their slots are as many as in a live instance, so that both have the same compiled kernels.
+    """
     at_once = _power_of_two(max(2 * len(planned), 64))
     return Sizes(
         instruments=instrument_count,
-        strategies=1,
+        strategies=strategy_count,
         ticks=RING_TICKS,
         requests=64,
         orders=min(at_once, RING_MAX),

@@ -65,7 +65,7 @@ class Backtest:
         self._config = config
         instruments = self.feed.instruments
         shapes = shapes_of(planned)
-        self.sizes = sizes_for(planned, len(instruments), len(shapes))
+        self.sizes = sizes_for(planned, len(instruments), len(shapes), config.strategies.slots)
         _check_fits(planned, self.sizes)
         self._segment = _private_instance(self.sizes)
         limits = limits_from(config, instruments)

@@ -14,18 +14,17 @@ from pipeline.instruments import Instrument, Instruments
 from pipeline.messages import ATR, LONG, QUOTE, TICK
 from pipeline.warm import is_cold, marker
 
-#: What the kernels of every backtest have in common, as pipeline.warm wants to know it.
-ABOUT = {"sizes": {"strategies": 1}, "warm": ["backtest"]}
-
 
 def warm_up(config: Config, tell: Callable[[str], None]) -> None:
     """Compile the kernels, unless they are already; several processes that compiled at once could crash (numba issue 4807).
 
     Args:
-        config: Any.
+        config: As of the backtests to come.
         tell: Called with a line for the person who waits, where it takes long.
     """
-    if not is_cold(ABOUT):
+    # What the kernels of every backtest have in common, as pipeline.warm wants to know it.
+    about = {"sizes": {"strategies": config.strategies.slots}, "warm": ["backtest"]}
+    if not is_cold(about):
         return
     tell("compiling kernels, first backtest only: a minute or two…")
     ticks = np.zeros(2, TICK)
@@ -34,5 +33,5 @@ def warm_up(config: Config, tell: Callable[[str], None]) -> None:
     plan["side"], plan["kind"], plan["entry_units"], plan["entry_ns"] = LONG, ATR, 100, 1
     plan["quantity_lots"], plan["atr_ppm"], plan["atr_period"], plan["bar_seconds"] = 1, 1_000_000, 2, 1
     Backtest(Recording(Path("warm"), ticks, Instruments([Instrument("X", Decimal(1), Decimal(1))]), {}), plan, config).run()
-    path = marker(ABOUT)
+    path = marker(about)
     path.touch(mode=0o600)

@@ -47,7 +47,8 @@ from tests.stop_oracle import triggers
 from tools.out_csv import event_rows, write_events
 from tools.stops_csv import StopsFileError, planned_of, read_stops
 
-pytestmark = pytest.mark.jitless
+#: The first of them compiles all stages in one kernel.
+pytestmark = [pytest.mark.jitless, pytest.mark.timeout(300)]
 
 #: A fall and a rise: bid and ask every 10 ms.
 PATH = ticks_of((10 * k, 0, bid, bid + 2) for k, bid in enumerate((1000, 1004, 1008, 1001, 996, 990, 985, 992, 1010, 1011)))
@@ -180,6 +181,13 @@ def test_backtest_after_the_last_tick_fills_what_is_under_way_and_fires_nothing(
     _, outcomes = played(recording, plan(*stops))
     assert [FIRED, OPEN] == outcomes["state"].tolist()
     assert (9850, 0) == tuple(outcomes[["exit_tick_lots", "left_lots"]][0])
+
+
+def test_backtest_of_an_instrument_without_a_price_makes_nothing() -> None:
+    """A position whose price is never seen is open at the end, and has neither gained nor lost."""
+    run, outcomes = played(in_memory(PATH, 2), plan({"instrument": 1, "entry_units": 1000, "price_units": 900}))
+    assert [OPEN] == outcomes["state"].tolist()
+    assert [0, 0] == [*profit(outcomes, run.planned), *profit_without_stops(outcomes, run.planned)]
 
 
 def test_backtest_on_a_steady_tick_fires_in_order_of_ids() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.backtest import warm
-from pipeline.config import load_config
+from pipeline.backtest.entries import judge
+from pipeline.config import Config, load_config, with_overrides
 from pipeline.ingest.recordings import open_recording
 from shm.jit import JIT_ENABLED
 from tests import stop_twin_numpy
@@ -18,7 +19,8 @@ from tests.stop_cases import random_stops
 from tests.stop_files import out_rows, read_out_csv, write_csv
 from tools import backtest, record
 
-pytestmark = pytest.mark.jitless
+#: The first of them compiles all stages in one kernel.
+pytestmark = [pytest.mark.jitless, pytest.mark.timeout(300)]
 
 TICKS = ticks_of((10 * k, 0, bid, bid + 2) for k, bid in enumerate((1000, 1004, 1008, 1001, 996, 990, 985, 992, 1010, 1011)))
 HEADER = "stop_id,symbol,side,kind,entry_price,quantity,stop_price,percent,max_holding_seconds"
@@ -38,9 +40,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     on_disk(tmp_path / "rec", TICKS)
     (tmp_path / "stops.csv").write_text("\n".join([HEADER, *STOPS]) + "\n")
     monkeypatch.chdir(tmp_path)
-    # Its kernels are compiled by whoever needs them first.
-    monkeypatch.setattr(warm, "is_cold", lambda about: False)
+    use_compiled(monkeypatch)
     return tmp_path
+
+
+def use_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command use the kernels that the other tests have compiled, which are those of two slots."""
+    monkeypatch.setattr(warm, "is_cold", lambda about: False)
+    monkeypatch.setattr(backtest, "load_config", two_slots)
+
+
+def two_slots(path: str | None) -> Config:
+    """Read a configuration, and give it two slots."""
+    return with_overrides(load_config(path), {"strategies.slots": 2})
 
 
 USUAL = ["rec", "--stops", "stops.csv", "--events", "out.csv", "--latency-us", "1000"]
@@ -164,18 +176,15 @@ def real(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 @pytest.mark.slow
 @pytest.mark.skipif(not JIT_ENABLED, reason="a million ticks take an hour without the JIT")
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["aig", "bac", "btcusdt"])
 def test_backtest_command_on_a_real_recording_equals_the_twin(
     real: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Thousands of random stops of every kind on a real recording: each trigger equal, none more, none less."""
-    monkeypatch.setattr(warm, "is_cold", lambda about: False)
+    use_compiled(monkeypatch)
     recording = open_recording(real(name))
-    from pipeline.backtest.entries import judge
-
     judged = np.array(recording.ticks)
-    judged["flags"] = judge(recording, load_config())
+    judged["flags"] = judge(recording, two_slots(None))
     terms = random_stops(judged, recording.instruments, REAL_STOPS, seed=20131009)
     write_csv(terms, recording.instruments, tmp_path / "stops.csv")
     flags = ["--stops", str(tmp_path / "stops.csv"), "--events", str(tmp_path / "out.csv"), "--quiet"]

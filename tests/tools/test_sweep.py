@@ -186,6 +186,7 @@ def filled(positions: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.jitless
+@pytest.mark.timeout(300)
 def test_sweep_cells_in_one_pass_fire_as_their_distances_say() -> None:
     """The nearer the stop, the more of the same positions it ends."""
     recording = in_memory(TICKS)
