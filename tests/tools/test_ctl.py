@@ -22,6 +22,8 @@ from tests.pipeline.control_instance import Served, served, turning
 from tools.ctl import main
 
 pytestmark = pytest.mark.jitless
+#: Runs a command in which Ctrl-C counts: tests may run where it is ignored.
+WITH_INTERRUPT = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 CTL = [sys.executable, str(ROOT / "tools" / "ctl.py")]
 
 
@@ -306,7 +308,19 @@ def test_ctl_interrupted_leaves_with_its_own_code(instance_name: str) -> None:
     with served(instance_name, with_risk=False) as instance:
         instance.submit(AAPL, BUY, 100, 0)
         instance.settle()
-        command = [*CTL, "--instance", instance_name, "set-stop", "AAPL", "static", "--percent", "2"]
+        command = [
+            sys.executable,
+            "-c",
+            WITH_INTERRUPT,
+            *CTL,
+            "--instance",
+            instance_name,
+            "set-stop",
+            "AAPL",
+            "static",
+            "--percent",
+            "2",
+        ]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             while not instance.requests.published:
                 instance.turn(0.001)

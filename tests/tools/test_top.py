@@ -17,8 +17,11 @@ from tests.pipeline.control_instance import served
 from tools.top import Watched, main
 
 pytestmark = pytest.mark.jitless
-#: Runs a command with its standard input as its terminal.
-ON_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+#: Runs a command with its standard input as its terminal, and Ctrl-C as it is there: tests may run where it is ignored.
+ON_TERMINAL = (
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
 TOP = [sys.executable, str(ROOT / "tools" / "top.py")]
 
 
