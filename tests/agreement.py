@@ -1,4 +1,4 @@
-"""How far tools/backtest.py agrees with the oracle on a recording: `python -m tests.agreement RECORDING [--count N] [--seed N]`.
+"""How far tools/backtest.py agrees with the oracle: `python -m tests.agreement RECORDING ... [--count N] [--seed N]`.
 
 Random stops of every kind and both sides are written to a stops.csv, the tool plays it, and each row of its out.csv is held
 against the twin: stop, tick's time, watched price and level.

@@ -22,6 +22,7 @@ from pipeline.risk.checks import check_request
 from pipeline.risk.commands import cancel_stop, move_stop, set_stop
 from pipeline.risk.events import new_event
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
+from pipeline.risk.inbox import stage_taken
 from pipeline.risk.positions import add_working
 from pipeline.risk.stops import FREE_COUNT
 from pipeline.risk.watching import catch_up
@@ -29,7 +30,7 @@ from pipeline.topology import ENTRIES_ALLOWED, ENTRY_ROOM_PER_MILLE, RISK_COUNTE
 from shm.atomics import load_relaxed, monotonic_ns
 from shm.counters import stage_add
 from shm.jit import njit_inner
-from shm.ring import claim, room, stage_advance, stage_publish, wake
+from shm.ring import claim, room, stage_publish, wake
 from shm.rows import current, edit
 from shm.transaction import commit
 
@@ -50,18 +51,17 @@ def take_request(state, requester, seq):
         requester: Whose requests ring: a strategy's slot, or the last, that of the control socket.
         seq: Its sequence there.
     """
-    reader = state.requests[requester]
-    slots = reader.ring.slots
-    request = slots[seq & (slots.shape[0] - 1)]
+    inbox = state.inbox
+    request = inbox.slots[requester, seq & (inbox.slots.shape[1] - 1)]
     transaction = state.transaction
-    strategy_count = len(state.requests) - 1
+    strategy_count = inbox.at.shape[0] - 1
     # A strategy speaks for itself, the control socket for whom it names.
     strategy = requester if requester < strategy_count else np.int64(request["strategy"])
     instrument = np.int64(request["instrument"])
     if instrument < state.marks.shape[0]:
         # A transaction of its own: what the request sets finds the ATR of this moment.
         catch_up(state, instrument)
-    stage_advance(transaction, reader, seq + 1)
+    stage_taken(transaction, inbox, requester, seq)
     stage_add(transaction, state.counters, REQUESTS, 1)
     reason = REJECT_UNKNOWN_INSTRUMENT
     if strategy >= strategy_count:
@@ -166,7 +166,7 @@ def refuse(state, requester, seq, request, reason):
     event["stop_id"] = request["stop_id"]
     event["request_id"] = request["request_id"]
     event["instrument"] = request["instrument"]
-    event["strategy"] = requester if requester < len(state.requests) - 1 else np.int64(request["strategy"])
+    event["strategy"] = requester if requester < state.inbox.at.shape[0] - 1 else np.int64(request["strategy"])
     event["side"] = np.int32(min(max(request["side"], -1), 1))
     event["quantity_lots"] = request["quantity_lots"]
     event["reason"] = reason

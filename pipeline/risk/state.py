@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import topology
-from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK
+from pipeline.messages import EVENT, ORDER, REPORT, TICK
 from pipeline.risk.atr import open_atr
+from pipeline.risk.inbox import Inbox, open_inbox
 from pipeline.risk.limits import Limits
 from pipeline.risk.stops import StopBook, make_book
 from pipeline.risk.watching import restore
@@ -14,13 +15,10 @@ from pipeline.tables import MARK, POSITION
 from shm.counters import Counters, open_counters
 from shm.heartbeat import Heartbeat, open_heartbeat
 from shm.histogram import open_histogram
-from shm.ring import PUBLISHED, Producer, Reader, cursor_word, open_producer, open_reader, open_ring
+from shm.ring import Producer, Reader, open_producer, open_reader, open_ring
 from shm.rows import Table, open_table
 from shm.segment import Segment
 from shm.transaction import Transaction, open_transaction
-
-# Columns of RiskState.inboxes.
-INBOX_PUBLISHED, INBOX_CURSOR = 0, 1
 
 
 class RiskState(NamedTuple):
@@ -29,8 +27,7 @@ class RiskState(NamedTuple):
     transaction: Transaction
     ticks: Reader
     reports: Reader
-    requests: tuple[Reader, ...]  #: of each strategy, then of the control socket
-    inboxes: np.ndarray  #: int64 (requests rings, 2): where in memory a requests ring's `published` and our cursor lie
+    inbox: Inbox  #: requests of each strategy, then of the control socket
     orders: Producer
     events: Producer
     positions: Table
@@ -56,14 +53,12 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits) -> RiskSt
     def reader(name: str, dtype: np.dtype) -> Reader:
         return open_reader(open_ring(segment, name, dtype), topology.reader_index(name, "risk", sizes.strategies))
 
-    requests = tuple(reader(f"requests.{name}", REQUEST) for name in (*names, topology.CONTROL))
     atr = open_atr(segment, transaction, sizes.instruments, limits.atr_period, limits.bar_ns)
     state = RiskState(
         transaction=transaction,
         ticks=reader("ticks", TICK),
         reports=reader("reports", REPORT),
-        requests=requests,
-        inboxes=np.array([[read.ring.base + PUBLISHED, cursor_word(read.ring, read.index)] for read in requests], np.int64),
+        inbox=open_inbox(segment, (*names, topology.CONTROL)),
         orders=open_producer(segment, open_ring(segment, "orders", ORDER)),
         events=open_producer(segment, open_ring(segment, "events", EVENT)),
         positions=open_table(segment, "positions", POSITION),

@@ -13,11 +13,11 @@ from pipeline.risk.entries import take_request
 from pipeline.risk.exits import RECV_NS, look_after_pending
 from pipeline.risk.fills import take_report
 from pipeline.risk.firing import NEXT_STALE_LOOK, fire_crossed, fire_deadlines, fire_stale, groups_of_tick, has_room
-from pipeline.risk.state import INBOX_CURSOR, INBOX_PUBLISHED
+from pipeline.risk.inbox import has_requests, requests_end
 from pipeline.risk.stops import DUE, PENDING_COUNT
 from pipeline.risk.watching import catch_up, wake_due
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
-from shm.atomics import fence_release, load_acquire, load_relaxed, monotonic_ns, store_relaxed
+from shm.atomics import fence_release, load_acquire, monotonic_ns, store_relaxed
 from shm.counters import put
 from shm.histogram import record
 from shm.jit import njit, njit_inline, njit_inner, njit_merged
@@ -46,7 +46,7 @@ def step(state, tick_budget, scratch):
         How many inputs were taken.
     """
     done = take_reports(state, scratch)
-    if has_requests(state):
+    if has_requests(state.transaction.memory, state.inbox):
         done += take_requests(state)
     if state.book.counts[PENDING_COUNT] > 0 and has_room(state):
         done += look_after_pending(state)
@@ -75,14 +75,13 @@ def take_reports(state, scratch):
 def take_requests(state):
     """Take the strategies' requests that are there, each strategy in turn."""
     done = 0
-    for strategy in range(len(state.requests)):
-        reader = state.requests[strategy]
-        first = reader.local[AT]
-        end = min(available(reader), first + REPORT_BATCH)
+    for requester in range(state.inbox.at.shape[0]):
+        first = state.inbox.at[requester]
+        end = min(requests_end(state.transaction.memory, state.inbox, requester), first + REPORT_BATCH)
         for seq in range(first, end):
             if not has_room(state):
                 return done
-            take_request(state, strategy, seq)
+            take_request(state, requester, seq)
             done += 1
     return done
 
@@ -157,17 +156,9 @@ def has_input(state):
 @njit
 def has_orders(state):
     """Tell whether a report or a request waits: what must be done before the stage is drained, while time ticks on."""
-    return load_acquire(state.reports.ring.words, PUBLISHED) > state.reports.local[AT] or has_requests(state)
-
-
-@njit_merged
-def has_requests(state):
-    """Tell whether any strategy's request waits, by shared words alone: to pick a reader from the tuple would copy them all."""
-    memory, inboxes = state.transaction.memory, state.inboxes
-    for k in range(inboxes.shape[0]):
-        if load_acquire(memory, inboxes[k, INBOX_PUBLISHED]) > load_relaxed(memory, inboxes[k, INBOX_CURSOR]):
-            return True
-    return False
+    return load_acquire(state.reports.ring.words, PUBLISHED) > state.reports.local[AT] or has_requests(
+        state.transaction.memory, state.inbox
+    )
 
 
 @njit
