@@ -43,3 +43,15 @@ def test_stop_by_hand_before_its_position_is_held_waits_for_that_tick() -> None:
     rig.settle()
     assert_kept(rig)
     assert [] == fired(rig)
+
+
+def test_stale_market_leaves_by_a_trailing_stop_and_tells_its_level_of_then() -> None:
+    """The price rose after the level was last worked out; the level that is told is that of the best price."""
+    rise = [(0, 10_000, 10_002), (0, 10_000, 10_002), (0, 10_100, 10_102), (0, 10_200, 10_202), *[(1, 500, 501)] * 6]
+    flat = limits(2, default_stop_ppm=0)._replace(stale_ns=3_000, flattens=1)
+    rig = RecordingRig(quotes(rise), risk_limits=flat, latency_ns=0)
+    hold(rig, 2)
+    rig.settle()
+    assert_kept(rig)
+    # 1% below 10200.
+    assert [(1, 7, 10_200, 10_098)] == fired(rig)
