@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
-from pipeline.messages import EVENT, QUOTE, STOP_ARMED, STOP_ENDED, TICK, TICK_OK, TRADE
-from tests.promises import crossings_of, quotes_of, reasons_of
-from tests.rig import Rig
+from pipeline.messages import QUOTE, STATIC, TAKE_PROFIT, TICK, TICK_OK, TRADE, TRAILING
+from tests.promises import reasons_of
+from tests.recorder import RecordingRig, Span
+from tests.risk_twin import RiskTwin
+from tests.stop_oracle import StopTerms, Walk
 
 #: The prices that stops watch: name, kind of tick, price, and the turns that count: -1 falls, 1 rises.
 SERIES: tuple[tuple[str, int, Callable[[np.void], int], tuple[int, ...]], ...] = (
@@ -20,13 +23,16 @@ SERIES: tuple[tuple[str, int, Callable[[np.void], int], tuple[int, ...]], ...] =
 )
 
 
-def assert_nothing_missed(rig: Rig, taken: list[tuple[int, int]]) -> None:
+def assert_nothing_missed(rig: RecordingRig, taken: list[Span], twin: RiskTwin) -> None:
     """Check that what ingest kept of each range of the feed crosses what the whole range crosses.
 
     Args:
         rig: Settled.
         taken: Ranges of the feed that ingest took at once.
+        twin: Of risk, which has seen it all.
     """
+    if rig.count("ingest")["conflated"] == 0:
+        return
     ring_ticks = rig.records("ticks", TICK)
     kept = {int(number) for number in ring_ticks["venue_seq"]}
     good = rig.ticks[np.array(reasons_of(rig)[0]) == TICK_OK]
@@ -39,7 +45,7 @@ def assert_nothing_missed(rig: Rig, taken: list[tuple[int, int]]) -> None:
             mine = whole[whole["instrument"] == instrument]
             left = np.array([int(number) in kept for number in mine["venue_seq"]], bool)
             assert_enough_kept(mine, left, f"instrument {instrument}, ticks {first + 1} to {end}")
-    assert_same_crossings(rig, ring_ticks, good, taken)
+    assert_same_crossings(rig, ring_ticks, good, taken, twin)
 
 
 def assert_enough_kept(ticks: np.ndarray, left: np.ndarray, place: str) -> None:
@@ -77,27 +83,37 @@ def falls_of(prices: Sequence[int]) -> list[tuple[int, int]]:
     return [(high, price) for high, price in zip(highs, prices, strict=True) if price < high]
 
 
-def assert_same_crossings(rig: Rig, ring_ticks: np.ndarray, good: np.ndarray, taken: list[tuple[int, int]]) -> None:
-    """Each stop that was armed before a conflated range is crossed within it if the whole range crosses it."""
-    events = rig.records("events", EVENT)
-    ended = {int(event["stop_id"]): int(event["tick_seq"]) for event in events if event["kind"] == STOP_ENDED}
+def assert_same_crossings(
+    rig: RecordingRig, ring_ticks: np.ndarray, good: np.ndarray, taken: list[Span], twin: RiskTwin
+) -> None:
+    """Each stop that was armed before a conflated range is crossed within it if the whole range crosses it.
+
+    Not so the stops of an ATR: bars of what is left are not those of the whole.
+    """
     # The place in the feed of each tick of the ring; a timer tick stands where the tick before it does.
     places = [*accumulate((int(number) for number in ring_ticks["venue_seq"]), max), len(rig.ticks) + 1]
     whole = [(int(tick["venue_seq"]), tick.copy()) for tick in good]
     for _, tick in whole:
         tick["flags"] = TICK_OK
-    full = {instrument: quotes_of(whole, instrument) for instrument in range(rig.sizes.instruments)}
-    ring = {instrument: quotes_of(list(enumerate(ring_ticks)), instrument) for instrument in full}
     range_of = {number: k for k, (first, end) in enumerate(taken) for number in range(first + 1, end + 1)}
-    for event in events[events["kind"] == STOP_ARMED]:
-        seen = event.copy()
-        seen["tick_seq"] = places[int(event["tick_seq"])] if event["tick_seq"] < len(ring_ticks) else len(rig.ticks) + 1
-        in_full, in_ring = crossings_of(rig, seen, full), crossings_of(rig, event, ring)
-        last = places[min(ended.get(int(event["stop_id"]), len(ring_ticks)), len(ring_ticks))]
-        first_seen = next((int(number) for number, tick in full[int(event["instrument"])] if number >= seen["tick_seq"]), 0)
-        for crossing in in_full[:1]:
-            # A stop that comes to life in the middle of a range sees of it what was kept.
-            if crossing.seq >= last or range_of[crossing.seq] == range_of.get(first_seen):
-                continue
-            in_ranges = {range_of[places[found.seq]] for found in in_ring}
-            assert range_of[crossing.seq] in in_ranges, f"stop {event['stop_id']}: its crossing at tick {crossing.seq} was lost"
+    for terms, first_seq, changes in twin.spans.values():
+        if terms.kind not in (STATIC, TRAILING, TAKE_PROFIT):
+            continue
+        last = places[min([*changes, len(ring_ticks)])]
+        mine = [(number, tick) for number, tick in whole if number >= places[first_seq]]
+        first_seen = next((number for number, tick in mine if tick["instrument"] == terms.instrument), 0)
+        crossing = next(crossings(terms, mine), None)
+        # A stop that comes to life in the middle of a range sees of it what was kept.
+        if crossing is None or crossing >= last or range_of[crossing] == range_of.get(first_seen):
+            continue
+        in_ring = crossings(terms, list(enumerate(ring_ticks))[first_seq:])
+        in_ranges = {range_of[places[seq]] for seq in in_ring}
+        assert range_of[crossing] in in_ranges, f"stop {terms.stop_id}: its crossing at tick {crossing} was lost"
+
+
+def crossings(terms: StopTerms, ticks: Iterable[tuple[int, Any]]) -> Iterator[int]:
+    """Yield the number of each tick that crosses a stop, if nothing ever leaves its position."""
+    walk = Walk([terms])
+    for number, tick in ticks:
+        if walk.see(tick.tolist()):
+            yield number

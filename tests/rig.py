@@ -158,8 +158,7 @@ class Rig:
         elif stage == "risk":
             self.risk = open_risk(self.segment, self.sizes, self.limits)
         elif stage == "strategy":
-            names = topology.strategy_names(self.sizes.strategies)
-            rings = [ring.open_ring(self.segment, f"requests.{name}", REQUEST) for name in names]
+            rings = [ring.open_ring(self.segment, name, REQUEST) for name in self.request_rings()]
             self.pens = tuple(ring.open_producer(self.segment, requests) for requests in rings)
         else:
             self.execution = open_execution(self.segment, self.sizes, self.latency_ns)
@@ -195,16 +194,35 @@ class Rig:
         self, instrument: int, side: int, quantity_lots: int, strategy: int = 0, kind: int = SUBMIT, order_type: int = MARKET
     ) -> None:
         """Write an order request as a strategy's client does."""
+        self.send_request(
+            strategy, kind=kind, instrument=instrument, side=side, quantity_lots=quantity_lots, order_type=order_type
+        )
+
+    def send_request(self, requester: int, **fields: int) -> int:
+        """Write a request: a strategy's by its own pen, one of the control socket by the last.
+
+        Args:
+            requester: Number of the requests ring.
+            fields: Of REQUEST; one by the control socket says for which strategy it is.
+        Returns:
+            Its request_id.
+        """
         self.stepping = "strategy"
-        pen = self.pens[strategy]
+        pen = self.pens[requester]
         seq = int(ring.claim(pen, 1))
         assert seq != ring.FULL, "the test asks more than its requests ring holds"
         slot = seq & (self.sizes.requests - 1)
         request = pen.ring.slots[slot : slot + 1]
         request[:] = np.zeros(1, REQUEST)
-        request["request_id"], request["instrument"], request["strategy"], request["kind"] = seq + 1, instrument, strategy, kind
-        request["order_type"], request["side"], request["quantity_lots"] = order_type, side, quantity_lots
+        request["request_id"], request["strategy"] = seq + 1, requester
+        for name, value in fields.items():
+            request[name] = value
         ring.publish(pen)
+        return seq + 1
+
+    def request_rings(self) -> list[str]:
+        """Return the names of the requests rings, in order of their requesters."""
+        return [f"requests.{name}" for name in (*topology.strategy_names(self.sizes.strategies), topology.CONTROL)]
 
     def requests_sent(self) -> int:
         """Return how many requests are published."""

@@ -12,180 +12,35 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from typing import Any
 
 import numpy as np
 
 from pipeline import topology
 from pipeline.messages import (
-    BUY,
+    CANCEL_STOP,
+    END_CANCELLED,
     EVENT,
-    LIMIT,
-    MARKET,
-    NON_FINITE,
-    ORDER,
-    QUOTE,
-    REPORT,
-    SELL,
+    MOVE_STOP,
+    SET_STOP,
     STOP_ARMED,
+    STOP_ENDED,
+    STOP_KIND_NAMES,
     STOP_OWED,
     STOP_TRIGGERED,
     SUBMIT,
-    TICK,
-    TRADE,
+    TRIGGER_REASONS,
 )
-from pipeline.risk.limits import NOT_SET, UNLIMITED
-from pipeline.tables import VENUE_FILL, VENUE_NONE
 from shm import ring
 from shm.jit import JIT_ENABLED
 from tests.conflated import assert_nothing_missed
 from tests.crash_points import run_until
 from tests.promises import assert_kept
-from tests.rig import Rig, limits
+from tests.sim_draws import random_change, random_new_stop, random_order, random_rig
 
 FILES = ("shm/", "pipeline/", "tests/rig.py")
-RECORDED = {"ticks": TICK, "orders": ORDER, "reports": REPORT, "events": EVENT}
-ORDER_LOTS_MAX = 400
-TICKS_MAX = 400 if JIT_ENABLED else 120
 TURNS_MAX = 2_000 if JIT_ENABLED else 500
 #: Points of a step at which a kill may come; a step that ends before lives.
 POINTS_MAX = 600
-
-
-class RecordingRig(Rig):
-    """A rig whose rings and venue may wrap: what is published is copied after each step, before anything can overwrite it."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.kept: dict[str, list[np.ndarray]] = {name: [] for name in RECORDED}
-        self.fills: list[np.ndarray] = []
-        self.order_ids: list[int] = []
-        #: What ingest took at once: (feed position before, and after).
-        self.taken: list[tuple[int, int]] = []
-        self.seen: Counter[str] = Counter()
-        self.views: dict[str, Any] = {}
-        super().__init__(*args, **kwargs)
-
-    def open(self, stage: str) -> None:
-        """Open a stage, which may itself publish what the last process owed."""
-        super().open(stage)
-        self.record()
-
-    def step(self, stage: str, tick_budget: int = 8) -> int:
-        """Take one step, and keep what it published."""
-        done = super().step(stage, tick_budget)
-        self.record()
-        return done
-
-    def record(self) -> None:
-        """Copy what is new in every ring and in the venue's record."""
-        if not self.views:
-            self.views = {name: ring.RingView(ring.open_ring(self.segment, name, dtype)) for name, dtype in RECORDED.items()}
-            self.venue_words = self.segment.array("venue.state")
-            self.fill_slots = self.segment.array("venue.fills", VENUE_FILL)
-            self.ingest_words = self.segment.array("ingest.state")
-        for name, view in self.views.items():
-            first, end = self.seen[name], view.published
-            assert end - first <= view.capacity, f"{name}: one step published {end - first} records"
-            if end > first:
-                self.kept[name].append(view.ring.slots[np.arange(first, end) & (view.capacity - 1)])
-                self.seen[name] = end
-        state, slots = self.venue_words, self.fill_slots
-        first, end = self.seen["fills"], int(state[topology.VENUE_FILLS])
-        assert end - first <= len(slots), "the venue's fills have lapped its record"
-        if end > first:
-            self.fills.append(slots[np.arange(first, end) & (len(slots) - 1)])
-            # At once: a kill may come in the snapshot below, and what is copied twice would be a fill twice.
-            self.seen["fills"] = end
-        taken_before, taken = self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS])
-        if taken > taken_before:
-            orders = super().venue_order_table()
-            new = orders[(orders["state"] != VENUE_NONE) & (orders["place"] >= taken_before)]
-            assert len(new) == taken - taken_before, "the venue's record has lost orders"
-            self.order_ids += [int(order_id) for order_id in new["order_id"]]
-        self.seen["orders at the venue"] = taken
-        position = int(self.ingest_words[topology.FEED_POSITION])
-        if position > self.seen["feed"]:
-            self.taken.append((self.seen["feed"], position))
-            self.seen["feed"] = position
-
-    def records(self, name: str, dtype: np.dtype) -> np.ndarray:
-        """Return all records that a ring ever held."""
-        return np.concatenate([np.zeros(0, dtype), *self.kept[name]])
-
-    def venue_fills(self) -> np.ndarray:
-        """Return all fills that the venue ever made."""
-        return np.concatenate([np.zeros(0, VENUE_FILL), *self.fills])
-
-    def venue_order_ids(self) -> list[int]:
-        """Return the ids of all orders that the venue ever took."""
-        return self.order_ids
-
-
-def random_feed(rng: np.random.Generator, instruments: int, count: int) -> np.ndarray:
-    """Return a market: walks, jumps that come back, long silences of all but one instrument, and ticks that are no prices."""
-    ticks = np.zeros(count, TICK)
-    mids = rng.integers(5_000, 20_000, instruments)
-    away = np.zeros(instruments, np.int64)
-    event_ns, only = 1_000_000, -1
-    volatility, jumpy, dirty = rng.choice([3, 20, 60]), rng.choice([0.01, 0.05, 0.2]), rng.choice([0.0, 0.03, 0.2])
-    for k in range(count):
-        if rng.random() < 0.02:
-            only = int(rng.integers(-1, instruments))
-        instrument = int(rng.integers(instruments)) if only < 0 else only
-        event_ns += int(rng.choice([0, 100, 1_000, 5_000, 50_000]))
-        mids[instrument] = max(100, mids[instrument] + rng.integers(-volatility, volatility + 1))
-        # A jump of up to 5% that the next jump takes back.
-        if rng.random() < jumpy:
-            away[instrument] = 0 if away[instrument] else rng.integers(-500, 501) * mids[instrument] // 10_000
-        bid = max(1, int(mids[instrument] + away[instrument]))
-        stamp = event_ns - int(rng.choice([0, 0, 0, 2_000]))
-        if rng.random() < 0.2:
-            ticks[k] = (stamp, 0, k + 1, instrument, TRADE, 0, 0, bid + 1, 10, k, 0)
-        else:
-            ticks[k] = (stamp, 0, k + 1, instrument, QUOTE, 0, 0, bid, bid + int(rng.integers(0, 4)), 100, 100)
-        if rng.random() < dirty:
-            spoil(rng, ticks[k], instruments)
-    return ticks
-
-
-def spoil(rng: np.random.Generator, tick: np.void, instruments: int) -> None:
-    """Make a tick one that must move nothing, most of them with a price that would fire any stop."""
-    tick["a"] = int(rng.choice([1, 1 << 41]))
-    tick["b"] = tick["a"]
-    field, value = [
-        ("b", int(tick["a"]) - 1), ("a", 0), ("a", -7), ("b", NON_FINITE), ("instrument", instruments), ("kind", 9),
-        ("event_ns", 0), ("event_ns", 1 << 62), ("a", 1 << 42), ("instrument", (1 << 32) - 1), ("event_ns", -1),
-    ][rng.integers(11)]  # fmt: skip
-    tick[field] = value
-    if tick["kind"] == TRADE and field == "b":
-        tick[field] = -1
-
-
-def random_rig(rng: np.random.Generator) -> RecordingRig:
-    """Return an instance of random sizes and limits, with its feed."""
-    instruments = int(rng.integers(2, 5))
-    small = [int(2 ** rng.integers(low, high)) for low, high in ((2, 7), (2, 5), (4, 7), (3, 7))]
-    # Rows for more orders than the venue lets work: it is the venue that refuses.
-    sizes = topology.Sizes(
-        instruments=instruments, strategies=2, ticks=small[0], requests=small[1], orders=small[2], reports=small[3],
-        events=int(rng.choice([512, 1024])), stops=64, working_orders=128,
-        venue_orders=int(2 ** rng.integers(1, 7)),
-    )  # fmt: skip
-    chosen = limits(instruments, int(rng.choice([20_000, 5_000, 1_000])), int(rng.choice([0, 5_000, 1_000])))
-    chosen = chosen._replace(order_lots=np.full(instruments, ORDER_LOTS_MAX, np.int64))
-    if rng.random() < 0.3:
-        chosen.order_tick_lots[0] = NOT_SET
-    if rng.random() < 0.5:
-        chosen.position_tick_lots[1] = rng.choice([UNLIMITED, 4_000_000])
-    retry_ns = int(rng.choice([500, 1_000, 30_000]))
-    chosen = chosen._replace(retry_ns=retry_ns, retry_ns_max=8 * retry_ns)
-    count = int(rng.integers(TICKS_MAX // 4, TICKS_MAX))
-    latency_ns = int(rng.choice([0, 1_000, 20_000, 200_000]))
-    feed, live = random_feed(rng, instruments, count), bool(rng.random() < 0.5)
-    # A generator of their own: what these draw moves none of the others'. Numbers that skip make gaps of nearly all trades.
-    own = rng.spawn(1)[0]
-    max_jump_ppm, numbered = int(own.choice([0, 10_000, 30_000])), bool(own.random() < 0.25)
-    return RecordingRig(feed, sizes, chosen, live, latency_ns, max_jump_ppm=max_jump_ppm, numbered=numbered)
 
 
 class Simulation:
@@ -212,6 +67,8 @@ class Simulation:
         self.actors = list(weights)
         self.weights = np.array(list(weights.values())) / sum(weights.values())
         self.strategies = int(rng.integers(1, 3))
+        stops_share = float(rng.choice([0.0, 0.3, 0.6]))
+        self.wishes = [1 - stops_share, 0.6 * stops_share, 0.2 * stops_share, 0.2 * stops_share]
         self.kill_share = float(rng.choice([0.0, 0.05, 0.2])) if not JIT_ENABLED else 0.0
 
     def run(self) -> Counter[str]:
@@ -226,17 +83,28 @@ class Simulation:
             if rig.ingest_words[topology.FEED_POSITION] == len(rig.ticks):
                 break
         rig.settle()
-        assert_kept(rig)
-        assert_nothing_missed(rig, rig.taken)
-        events = rig.records("events", EVENT)["kind"]
-        for name, kind in (("armed", STOP_ARMED), ("fired", STOP_TRIGGERED), ("owed", STOP_OWED)):
-            self.done[name] += int((events == kind).sum())
+        assert_nothing_missed(rig, rig.taken, assert_kept(rig))
+        self.count_stops()
         self.done["orders"] += rig.count("risk")["entries_submitted"]
         self.done["refused"] += rig.count("risk")["refused"]
         for name in ("conflated", "quarantined", "stale", "gaps"):
             self.done[name] += rig.count("ingest")[name]
         self.done["stalled"] += rig.count("risk")["stalled"] + rig.count("execution")["stalled"]
         return self.done
+
+    def count_stops(self) -> None:
+        """Count what became of stops."""
+        events, risk = self.rig.records("events", EVENT), self.rig.count("risk")
+        for name, kind in (("armed", STOP_ARMED), ("owed", STOP_OWED)):
+            self.done[name] += int((events["kind"] == kind).sum())
+        fired = events[events["kind"] == STOP_TRIGGERED]
+        self.done["fired"] += len(fired)
+        self.done.update(f"{STOP_KIND_NAMES[event['stop_kind']]} fired" for event in fired)
+        self.done.update(f"fired by {TRIGGER_REASONS[event['reason']]}" for event in fired)
+        self.done["set by hand"] += int(((events["kind"] == STOP_ARMED) & (events["request_id"] > 0)).sum())
+        self.done["cancelled"] += int(((events["kind"] == STOP_ENDED) & (events["reason"] == END_CANCELLED)).sum())
+        self.done["moved"] += risk["stops_moved"]
+        self.done["escalated"] += risk["escalated"]
 
     def turn(self, actor: str) -> None:
         """Let one actor act."""
@@ -268,24 +136,23 @@ class Simulation:
         self.rig.open(stage)
 
     def ask(self) -> None:
-        """Let a strategy ask for something, sensible or not."""
+        """Let a strategy, or the control socket, ask for something, sensible or not."""
         rng, rig = self.rng, self.rig
         strategy = int(rng.integers(self.strategies))
-        if ring.room(rig.pens[strategy]) < 1:
+        kind = int(rng.choice([SUBMIT, SET_STOP, MOVE_STOP, CANCEL_STOP], p=self.wishes))
+        # Orders are a strategy's own; the control socket asks for stops in its name.
+        by_control = rng.random() < (0.02 if kind == SUBMIT else 0.2)
+        requester = rig.sizes.strategies if by_control else strategy
+        if ring.room(rig.pens[requester]) < 1:
             self.done["requests full"] += 1
             return
-        instrument, side = int(rng.integers(rig.sizes.instruments)), int(rng.choice([BUY, SELL]))
-        lots, kind, order_type = int(rng.integers(1, ORDER_LOTS_MAX)), SUBMIT, MARKET
-        oddity = rng.random()
-        if oddity < 0.02:
-            instrument = int(rng.choice([rig.sizes.instruments, (1 << 32) - 1]))
-        elif oddity < 0.06:
-            lots = int(rng.choice([0, -5, ORDER_LOTS_MAX + 1, 1 << 40, 1 << 62]))
-        elif oddity < 0.08:
-            side = int(rng.choice([0, 7, -(1 << 62)]))
-        elif oddity < 0.1:
-            kind, order_type = int(rng.choice([SUBMIT, 0, 9])), LIMIT
-        rig.submit(instrument, side, lots, strategy, kind, order_type)
+        if kind == SUBMIT:
+            fields = random_order(rng, rig)
+        elif kind == SET_STOP:
+            fields = random_new_stop(rng, rig, strategy)
+        else:
+            fields = random_change(rng, rig, kind)
+        rig.send_request(requester, **fields)
         self.done["requests"] += 1
 
 

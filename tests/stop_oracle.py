@@ -20,19 +20,16 @@ from pipeline.messages import (
     LAST,
     LONG,
     MID,
-    QUOTE,
     SHORT,
     STATIC,
     TAKE_PROFIT,
     TICK,
     TICK_OK,
     TIME,
-    TRADE,
     TRAILING,
 )
 from tests.atr_oracle import ATR_SOURCES, AtrSeries, atr_distance, bar_price
-
-PPM = 10**6
+from tests.stop_formulas import has_fallen_to, has_risen_to, loss_level, profit_price, tighter, watched_prices
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,8 @@ class StopTerms:
         price: static: the level; trailing: a first level; take_profit: the target. In ticks, and may lie between them.
         offset_ticks: trailing distance in ticks; with a mid watch it may be a multiple of half a tick.
         atr_ppm: multiplier of the ATR times 10**6.
-        holding_ns: time stops: longest holding, from entry_ns.
+        holding_ns: time stops: longest holding, from held_ns.
+        held_ns: since when the position is held; 0 where that is entry_ns, the time from which the stop watches.
         fallback_ppm: the configured percent of an ATR stop whose series is not ready, where it has no percent of its own.
     """
 
@@ -64,7 +62,13 @@ class StopTerms:
     atr_period: int = 0
     bar_ns: int = 0
     holding_ns: int = 0
+    held_ns: int = 0
     fallback_ppm: int = 0
+
+    @property
+    def deadline_ns(self) -> int:
+        """When a time stop is due."""
+        return (self.held_ns or self.entry_ns) + self.holding_ns
 
     @property
     def unit(self) -> int:
@@ -130,36 +134,6 @@ class Trigger:
     level: int | None
 
 
-def share(price: int, ppm: int) -> int:
-    """Return so many parts per million of a price, rounded up."""
-    return math.ceil(Fraction(price * ppm, PPM))
-
-
-def loss_level(side: int, price: int, ppm: int) -> int:
-    """Return what lies so far on the losing side of a price: 2% below 100.00 is 98.00."""
-    return price - share(price, ppm) if side == LONG else price + share(price, ppm)
-
-
-def profit_price(side: int, price: int, ppm: int) -> int:
-    """Return what lies so far on the winning side of a price."""
-    return price + share(price, ppm) if side == LONG else price - share(price, ppm)
-
-
-def tighter(side: int, one: int, other: int) -> int:
-    """Return the level that loses less."""
-    return max(one, other) if side == LONG else min(one, other)
-
-
-def has_fallen_to(side: int, price: int, level: int) -> bool:
-    """Tell whether a price is at a level or on its losing side."""
-    return price <= level if side == LONG else price >= level
-
-
-def has_risen_to(side: int, price: int, target: int) -> bool:
-    """Tell whether a price is at a target or on its winning side."""
-    return price >= target if side == LONG else price <= target
-
-
 class Stop:
     """One stop on its way through the ticks.
 
@@ -184,8 +158,22 @@ class Stop:
 
     def arm(self) -> None:
         """Take the first level."""
-        terms = self.terms
         self.armed = True
+        self._begin()
+        self.follow_atr()
+
+    def move(self, terms: StopTerms) -> None:
+        """Go on with another price, percent or offset: the best price stays, and what it has earned."""
+        terms.check()
+        self.terms = terms
+        if self.armed and (self.provisional or terms.kind not in (ATR, CHANDELIER)):
+            self._begin()
+        if self.at_even:
+            self._tighten(terms.entry)
+
+    def _begin(self) -> None:
+        """Take the level that the terms give without an ATR."""
+        terms = self.terms
         if terms.kind == STATIC:
             given = terms.given_level
             self.level = loss_level(terms.side, terms.entry, terms.percent_ppm) if given is None else given
@@ -197,7 +185,6 @@ class Stop:
             self._tighten(self._trailed())
         elif terms.kind in (ATR, CHANDELIER):
             self.level, self.provisional = loss_level(terms.side, terms.entry, terms.first_ppm), True
-            self.follow_atr()
 
     def follow_atr(self) -> None:
         """Move the level where the ATR puts it: at arming, when a bar has closed, and a chandelier's with each price."""
@@ -233,7 +220,7 @@ class Stop:
 
     def is_due(self, now_ns: int) -> bool:
         """Tell whether a time stop's deadline has come."""
-        return self.armed and self.awake and self.terms.kind == TIME and now_ns >= self.terms.entry_ns + self.terms.holding_ns
+        return self.armed and self.awake and self.terms.kind == TIME and now_ns >= self.terms.deadline_ns
 
     def _trailed(self) -> int:
         terms = self.terms
@@ -246,18 +233,12 @@ class Stop:
         self.level = tighter(self.terms.side, self.level, level)
 
 
-def watched_prices(kind: int, a: int, b: int) -> dict[tuple[int, int], int]:
-    """Return what an accepted tick shows, by watch and side, in units of the watch."""
-    if kind == QUOTE:
-        return {(BID_ASK, LONG): a, (BID_ASK, SHORT): b, (MID, LONG): a + b, (MID, SHORT): a + b}
-    return {(LAST, LONG): a, (LAST, SHORT): a} if kind == TRADE else {}
-
-
 class Walk:
     """All stops on their way through a stream of ticks.
 
     Attributes:
         stops: by stop id.
+        live: those of them that have not fired or been dropped, in order of their ids.
         triggers: in the order in which they happened.
         now_ns: stream time: the latest event time so far, of accepted and rejected ticks.
     """
@@ -267,46 +248,83 @@ class Walk:
         self.atr_source = atr_source
         self.series: dict[tuple[int, int, int], AtrSeries] = {}
         self.stops: dict[int, Stop] = {}
+        self.live: list[Stop] = []
         self.triggers: list[Trigger] = []
         self.now_ns = 0
-        self._live: list[Stop] = []
         self._marks: dict[int, dict[tuple[int, int], int]] = {}
         for one in sorted(terms, key=lambda one: one.stop_id):
-            assert one.stop_id not in self.stops, "a stop has an id of its own"
-            series = None
-            if one.kind in (ATR, CHANDELIER):
-                key = one.instrument, one.atr_period, one.bar_ns
-                series = self.series.setdefault(key, AtrSeries(one.atr_period, one.bar_ns))
-            self.stops[one.stop_id] = Stop(one, series)
-        self._live = list(self.stops.values())
+            self.add(one)
 
-    def take(self, seq: int, tick: tuple[int, ...]) -> None:
-        """Take one TICK, as the tuple of its fields: time, bars, arming, then prices, then deadlines."""
-        event_ns, _, _, instrument, kind, flags, _, a, b, _, _ = tick
-        self.now_ns = max(self.now_ns, event_ns)
-        closed = [series for series in self.series.values() if series.close(self.now_ns)]
-        levels = [(stop, stop.level, stop.provisional) for stop in self._live]
-        for stop in self._live:
-            if not stop.armed and self.now_ns >= stop.terms.entry_ns:
+    def begin_series(self, instrument: int, period: int, bar_ns: int) -> AtrSeries:
+        """Return the series of this shape, which starts now where there is none."""
+        return self.series.setdefault((instrument, period, bar_ns), AtrSeries(period, bar_ns))
+
+    def add(self, terms: StopTerms) -> Stop:
+        """Let a stop join, with a larger id than any before it: between two ticks, or before all."""
+        assert terms.stop_id > max(self.stops, default=0), "a stop has an id of its own"
+        has_series = terms.kind in (ATR, CHANDELIER)
+        series = self.begin_series(terms.instrument, terms.atr_period, terms.bar_ns) if has_series else None
+        stop = self.stops[terms.stop_id] = Stop(terms, series)
+        self.live.append(stop)
+        if self.now_ns >= terms.entry_ns > 0:
+            stop.arm()
+        return stop
+
+    def drop(self, stop_id: int) -> None:
+        """Let a stop leave."""
+        self.live = [stop for stop in self.live if stop.terms.stop_id != stop_id]
+
+    def pass_time(self, now_ns: int) -> None:
+        """Let time go on: bars that ended close, and stops whose entry time has come are armed."""
+        assert now_ns >= self.now_ns, "time ran back"
+        self.now_ns = now_ns
+        closed = [series for series in self.series.values() if series.close(now_ns)]
+        for stop in self.live:
+            if not stop.armed and now_ns >= stop.terms.entry_ns:
                 stop.arm()
             elif stop.armed and stop.series in closed:
                 stop.follow_atr()
+
+    def price_of(self, instrument: int, watch: int, side: int) -> int | None:
+        """Return the last price of an instrument that stops of this watch and side follow, None where none is known."""
+        return self._marks.get(instrument, {}).get((watch, side))
+
+    def mark(self, terms: StopTerms) -> int | None:
+        """Return the last price that a stop follows, None where none is known."""
+        return self.price_of(terms.instrument, terms.watch, terms.side)
+
+    def see(self, tick: tuple[int, ...]) -> list[tuple[Stop, int]]:
+        """Take one TICK, as the tuple of its fields: time, bars, arming, then prices. The same tick again changes nothing.
+
+        Returns:
+            The stops that its price crosses, in order of their ids, each with its watched price.
+        """
+        event_ns, _, _, instrument, kind, flags, _, a, b, _, _ = tick
+        levels = [(stop, stop.level, stop.provisional) for stop in self.live]
+        self.pass_time(max(self.now_ns, event_ns))
         prices = watched_prices(kind, a, b) if flags == TICK_OK else {}
+        crossed = []
         if prices:
             self._enter_bars(instrument, bar_price(kind, a, b, self.atr_source))
             self._marks.setdefault(instrument, {}).update(prices)
-        for stop in self._live:
+        for stop in self.live:
             price = prices.get((stop.terms.watch, stop.terms.side))
             if stop.armed and stop.terms.instrument == instrument and price is not None and stop.take(price):
-                self._fire(stop, seq, price)
-        for stop in self._live:
-            if stop.is_due(self.now_ns):
-                marks = self._marks.get(stop.terms.instrument, {})
-                self._fire(stop, seq, marks.get((stop.terms.watch, stop.terms.side)))
+                crossed.append((stop, price))
         for stop, level, provisional in levels:
             assert_not_loosened(stop, level, provisional)
-        if self.triggers and self.triggers[-1].seq == seq:
-            self._live = [stop for stop in self._live if stop.trigger is None]
+        return crossed
+
+    def due(self) -> list[Stop]:
+        """Return the time stops whose deadline has come, in order of their ids."""
+        return [stop for stop in self.live if stop.is_due(self.now_ns)]
+
+    def take(self, seq: int, tick: tuple[int, ...]) -> None:
+        """Take one TICK, and fire what it crosses and then what is due."""
+        for stop, price in self.see(tick):
+            self._fire(stop, seq, price)
+        for stop in self.due():
+            self._fire(stop, seq, self.mark(stop.terms))
 
     def _enter_bars(self, instrument: int, price: Fraction | None) -> None:
         for (owner, _, _), series in self.series.items():
@@ -316,6 +334,7 @@ class Walk:
     def _fire(self, stop: Stop, seq: int, price: int | None) -> None:
         stop.trigger = Trigger(stop.terms.stop_id, seq, self.now_ns, price, stop.level)
         self.triggers.append(stop.trigger)
+        self.drop(stop.terms.stop_id)
 
 
 def assert_not_loosened(stop: Stop, level: int | None, provisional: bool) -> None:

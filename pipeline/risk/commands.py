@@ -170,7 +170,8 @@ def set_stop(state, row, request, requester):
         return REJECT_STOP_TABLE_FULL
     reason = fill_terms(state, slot, request)
     if reason == REASON_NONE:
-        guard(state, row, slot, state.words[RISK_NOW_NS])
+        # Not before the position is held: the fill can come from ticks that are still ahead of this stage.
+        guard(state, row, slot, max(state.words[RISK_NOW_NS], position["entry_ns"]))
         at_once = is_crossed(state, slot)
         if not at_once or request["flags"] & FIRE_NOW:
             arm_in_slot(state, slot, request, requester)

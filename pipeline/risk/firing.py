@@ -17,10 +17,11 @@ from pipeline.messages import (
 )
 from pipeline.risk.alarms import ALARM_COUNT, DEADLINES, NEXT_ALARM, alarm_ns, push_alarm, remove_alarm
 from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED
+from pipeline.risk.events import level_now
 from pipeline.risk.exits import fire, watched_price
 from pipeline.risk.levels import is_awake
 from pipeline.risk.stops import END, FIRED_COUNT, MIDS, group_of
-from pipeline.risk.watching import best_of, follow, sweep
+from pipeline.risk.watching import best_of, catch_up, follow, sweep
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS, STOP_GROUPS
 from shm.counters import add
 from shm.jit import njit_inner, njit_merged
@@ -167,12 +168,15 @@ def fire_stale(state, seq):
         mark = state.marks[instrument]
         if now_ns - max(mark["quote_ns"], mark["trade_ns"]) <= state.limits.stale_ns:
             continue
+        catch_up(state, instrument)
         for group in range(STOP_GROUPS):
             slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
             while slot != END and has_room(state):
                 if book.table.copies[current(book.table, slot)]["state"] == ARMED:
                     terms = book.terms[slot]
                     price = watched_price(mark, np.int64(terms["watch"]), np.int64(terms["side"]))
+                    # One that floats has moved on since its level was worked out.
+                    book.levels[slot] = level_now(book, slot)
                     fire(state, slot, price, TRIGGER_STALE, seq)
                 slot = np.int64(book.nexts[slot])
             sweep(book, instrument, group, 0)

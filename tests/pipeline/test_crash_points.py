@@ -15,7 +15,8 @@ from pipeline.messages import BUY, EVENT, LONG, QUOTE, SELL, STOP_TRIGGERED, TIC
 from shm.jit import JIT_ENABLED
 from tests.crash_points import explore_points
 from tests.promises import assert_kept
-from tests.rig import LATENCY_NS, STAGES, Rig, quotes
+from tests.recorder import RecordingRig
+from tests.rig import LATENCY_NS, STAGES, quotes
 
 pytestmark = [
     pytest.mark.jitless,
@@ -45,25 +46,25 @@ DIRTY_JUMP_PPM = 20_000
 STORIES = {"long": (LONG_STORY, BUY), "short": (SHORT_STORY, SELL)}
 
 
-def begin(name: str) -> tuple[Rig, int]:
+def begin(name: str) -> tuple[RecordingRig, int]:
     """Return a rig with a feed in which one position is opened and stopped out, and the side that opens it."""
     if name == "dirty":
         ticks = np.zeros(len(DIRTY_STORY), TICK)
         for k, (kind, seq, price) in enumerate(DIRTY_STORY):
             prices = (price, price + 2) if kind == QUOTE else (price, 10)
             ticks[k] = (1_000_000 + k * LATENCY_NS, 0, seq, 0, kind, 0, 0, *prices, 100, 100)
-        return Rig(ticks, max_jump_ppm=DIRTY_JUMP_PPM, numbered=True), BUY
+        return RecordingRig(ticks, max_jump_ppm=DIRTY_JUMP_PPM, numbered=True), BUY
     story, side = STORIES[name]
-    return Rig(quotes(story, every_ns=LATENCY_NS)), side
+    return RecordingRig(quotes(story, every_ns=LATENCY_NS)), side
 
 
 @pytest.fixture(params=STORIES)
-def story(request: pytest.FixtureRequest) -> tuple[Rig, int]:
+def story(request: pytest.FixtureRequest) -> tuple[RecordingRig, int]:
     """A story not yet told."""
     return begin(request.param)
 
 
-def play(rig: Rig, side: int) -> None:
+def play(rig: RecordingRig, side: int) -> None:
     """Live the story from wherever shared memory says it stands: one tick at a time, each stage in turn."""
     while not rig.requests_sent():
         if rig.risk.marks[0]["ask_ticks"] > 0 and rig.execution.venue.touch[:2].all():
@@ -84,7 +85,7 @@ def play(rig: Rig, side: int) -> None:
     rig.settle()
 
 
-def explore_all(rig: Rig, side: int, stages: Sequence[str] = STAGES) -> tuple[int, int]:
+def explore_all(rig: RecordingRig, side: int, stages: Sequence[str] = STAGES) -> tuple[int, int]:
     """Kill the stage that is stepping at every point of the story, and let the others go on with a new one to the end.
 
     Points between which neither shared memory nor any private state of the others changed are the same death: one is played.
@@ -126,7 +127,7 @@ def explore_all(rig: Rig, side: int, stages: Sequence[str] = STAGES) -> tuple[in
     return explore_points(lambda: play(rig, side), explore, FILES), played
 
 
-def test_pipeline_killed_at_every_store_keeps_every_promise(story: tuple[Rig, int]) -> None:
+def test_pipeline_killed_at_every_store_keeps_every_promise(story: tuple[RecordingRig, int]) -> None:
     """Whatever store the kill comes before or after, in any stage: the stop fires once, the exit leaves once, all adds up."""
     rig, side = story
     point_count, played = explore_all(rig, side)
@@ -146,13 +147,13 @@ def test_ingest_killed_at_every_store_forgets_nothing_of_a_dirty_market() -> Non
     assert played > 200
 
 
-def told_of(rig: Rig) -> list[int]:
+def told_of(rig: RecordingRig) -> list[int]:
     """Return the flags of the feed's ticks in the ring."""
     ticks = rig.records("ticks", TICK)
     return [int(flags) for flags in ticks["flags"][ticks["kind"] != TIMER]]
 
 
-def assert_story_told(rig: Rig) -> None:
+def assert_story_told(rig: RecordingRig) -> None:
     """One stop fired, its position is flat."""
     assert 1 == (rig.records("events", EVENT)["kind"] == STOP_TRIGGERED).sum(), "stops fired"
     assert 0 == rig.positions()[0]["quantity_lots"], "left open"

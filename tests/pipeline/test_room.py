@@ -7,14 +7,15 @@ from pipeline.messages import BUY, REJECT_NO_ROOM, SELL
 from pipeline.risk.entries import ORDERS_NEEDED
 from shm import counters, ring
 from tests.promises import assert_kept
-from tests.rig import SIZES, Rig, quotes
+from tests.recorder import RecordingRig
+from tests.rig import SIZES, quotes
 
 pytestmark = pytest.mark.jitless
 
 
-def rig_with_market(**sizes: int) -> Rig:
+def rig_with_market(**sizes: int) -> RecordingRig:
     """Return a rig whose stages have seen a first quote, with more to come."""
-    rig = Rig(quotes([(0, 10_000, 10_002)] * 12), SIZES._replace(**sizes))
+    rig = RecordingRig(quotes([(0, 10_000, 10_002)] * 12), SIZES._replace(**sizes))
     for stage in ("ingest", "risk", "execution"):
         rig.step(stage, 1)
     return rig

@@ -23,7 +23,8 @@ from pipeline.messages import (
 )
 from tests import oracle, stop_oracle, stop_twin_numpy
 from tests.stop_examples import SECOND, TWO_BARS, Twin, asks, atr_stop, bids, fired, stop
-from tests.stop_oracle import Stop, StopTerms, Trigger, differences, loss_level, profit_price, share
+from tests.stop_formulas import loss_level, profit_price, share
+from tests.stop_oracle import Stop, StopTerms, Trigger, differences
 from tests.tick_rows import Row, at, quote, status, stream, timer, trade
 
 

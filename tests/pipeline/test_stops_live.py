@@ -1,0 +1,57 @@
+"""Stops in a live instance where its stages stand at different ticks, die, or are asked for too much: small stories, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.messages import BUY, EVENT, SET_STOP, STOP_TRIGGERED, TAKE_PROFIT
+from tests.promises import assert_kept
+from tests.recorder import RecordingRig
+from tests.rig import limits, quotes
+
+pytestmark = pytest.mark.jitless
+
+
+def hold(rig: RecordingRig, tick_count: int = 1) -> None:
+    """Open a position of 100 lots: execution and its venue see so many ticks, risk the first alone."""
+    rig.step("ingest", tick_count)
+    rig.step("risk", 1)
+    rig.step("execution", 1)
+    rig.submit(0, BUY, 100)
+    rig.step("risk", 0)
+    rig.step("execution", tick_count)
+    rig.step("risk", 0)
+    assert 100 == rig.positions()[0]["quantity_lots"]
+
+
+def fired(rig: RecordingRig) -> list[tuple[int, int, int, int]]:
+    """Return (stop, tick, price, level) of every stop that fired."""
+    events = rig.records("events", EVENT)
+    return [
+        tuple(int(event[name]) for name in ("stop_id", "tick_seq", "price_ticks", "level_ticks"))
+        for event in events[events["kind"] == STOP_TRIGGERED]
+    ]
+
+
+def test_stop_by_hand_before_its_position_is_held_waits_for_that_tick() -> None:
+    """The fill comes from ticks that are still ahead of risk: what lies before it is not the position's market."""
+    peak_and_fall = [(0, 10_000, 10_002), (0, 10_500, 10_502), (0, 10_500, 10_502), (0, 10_000, 10_002), (0, 10_000, 10_002)]
+    rig = RecordingRig(quotes(peak_and_fall), risk_limits=limits(2, trailing_stop_ppm=0), latency_ns=3_000)
+    hold(rig, 5)
+    assert rig.positions()[0]["entry_ns"] > rig.risk.marks[0]["quote_ns"]
+    rig.send_request(0, kind=SET_STOP, stop_kind=TAKE_PROFIT, price_ticks=10_400)
+    rig.settle()
+    assert_kept(rig)
+    assert [] == fired(rig)
+
+
+def test_stale_market_leaves_by_a_trailing_stop_and_tells_its_level_of_then() -> None:
+    """The price rose after the level was last worked out; the level that is told is that of the best price."""
+    rise = [(0, 10_000, 10_002), (0, 10_000, 10_002), (0, 10_100, 10_102), (0, 10_200, 10_202), *[(1, 500, 501)] * 6]
+    flat = limits(2, default_stop_ppm=0)._replace(stale_ns=3_000, flattens=1)
+    rig = RecordingRig(quotes(rise), risk_limits=flat, latency_ns=0)
+    hold(rig, 2)
+    rig.settle()
+    assert_kept(rig)
+    # 1% below 10200.
+    assert [(1, 7, 10_200, 10_098)] == fired(rig)

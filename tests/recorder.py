@@ -1,0 +1,203 @@
+"""A rig that keeps all it ever published, and what risk did in each of its steps: with that a twin can follow it.
+
+What a ring holds is copied after each step, before anything can overwrite it. A step of risk is one Turn: what it consumed and
+published, and where it left its clock and its marks, by shared memory alone. A step that was cut short by a kill is one as
+well: it ends where the next process has opened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline import topology
+from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, STOP_ARMED, TICK
+from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED
+from pipeline.tables import VENUE_FILL, VENUE_NONE, VENUE_ORDER
+from shm import ring, rows
+from tests.rig import Rig
+
+RECORDED = {"ticks": TICK, "orders": ORDER, "reports": REPORT, "events": EVENT}
+#: First and end of a range of sequences.
+Span = tuple[int, int]
+
+
+class Turn(NamedTuple):
+    """What risk did in one step, or until it was killed in one.
+
+    Attributes:
+        opened: it ended with risk opened anew.
+        ticks: that it has done with; of the one behind them it may have done a part.
+        reports: that it consumed.
+        requests: that it consumed, of each requests ring.
+        orders: that it published.
+        events: that it published.
+        now_ns: stream time at its end.
+        marks: MARK of each instrument at its end.
+        has_room: whether there was room, from beginning to end, for whatever one input may cause.
+    """
+
+    opened: bool
+    ticks: Span
+    reports: Span
+    requests: tuple[Span, ...]
+    orders: Span
+    events: Span
+    now_ns: int
+    marks: np.ndarray
+    has_room: bool
+
+
+class RecordingRig(Rig):
+    """A rig whose rings and venue may wrap."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.kept: dict[str, list[np.ndarray]] = {}
+        self.turns: list[Turn] = []
+        self.fills: list[np.ndarray] = []
+        self.order_ids: list[int] = []
+        #: What ingest took at once: (feed position before, and after).
+        self.taken: list[Span] = []
+        self.seen: Counter[str] = Counter()
+        self.at: tuple[int, ...] = ()
+        self.views: dict[str, ring.RingView] = {}
+        super().__init__(*args, **kwargs)
+
+    def open(self, stage: str) -> None:
+        """Open a stage, which may itself publish what the last process owed."""
+        super().open(stage)
+        if not self.views:
+            self.begin_record()
+        self.record(opened=stage == "risk")
+
+    def step(self, stage: str, tick_budget: int = 8) -> int:
+        """Take one step, and keep what it published."""
+        done = super().step(stage, tick_budget)
+        self.record(stepped=stage == "risk")
+        return done
+
+    def send_request(self, requester: int, **fields: int) -> int:
+        """Write a request, and keep it."""
+        request_id = super().send_request(requester, **fields)
+        self.keep_records()
+        return request_id
+
+    def save(self) -> Callable[[], None]:
+        """Keep everything, the record as well."""
+        bring_back = super().save()
+        lists: list[list] = [*self.kept.values(), self.turns, self.fills, self.order_ids, self.taken]
+        lengths, seen, at = [len(one) for one in lists], self.seen.copy(), self.at
+
+        def bring_all_back() -> None:
+            bring_back()
+            for one, length in zip(lists, lengths, strict=True):
+                del one[length:]
+            self.seen, self.at = seen.copy(), at
+
+        return bring_all_back
+
+    def begin_record(self) -> None:
+        """Find the words by which the record sees what is new."""
+        recorded = RECORDED | dict.fromkeys(self.request_rings(), REQUEST)
+        self.kept = {name: [] for name in recorded}
+        self.views = {name: ring.RingView(ring.open_ring(self.segment, name, dtype)) for name, dtype in recorded.items()}
+        self.venue_words = self.segment.array("venue.state")
+        self.fill_slots = self.segment.array("venue.fills", VENUE_FILL)
+        self.ingest_words = self.segment.array("ingest.state")
+        self.risk_words = self.segment.array("risk.state")
+        self.cursors = [
+            (
+                self.views[name].ring.words,
+                ring.CURSOR + ring.STRIDE * topology.reader_index(name, "risk", self.sizes.strategies),
+            )
+            for name in ("ticks", "reports", *self.request_rings())
+        ]
+        self.at = self.risk_at()
+
+    def record(self, opened: bool = False, stepped: bool = False) -> None:
+        """Copy what is new in every ring and in the venue's record.
+
+        Args:
+            opened: Risk was opened anew.
+            stepped: Risk took a step.
+        """
+        self.keep_records()
+        at = self.risk_at()
+        if opened or stepped or at != self.at:
+            spans = list(zip(self.at, at, strict=True))
+            now_ns, marks = int(self.risk_words[topology.RISK_NOW_NS]), self.risk.marks.copy()
+            self.turns.append(
+                Turn(opened, spans[0], spans[1], tuple(spans[4:]), spans[2], spans[3], now_ns, marks, self.has_room())
+            )
+            self.at = at
+        self.keep_venue()
+        position = int(self.ingest_words[topology.FEED_POSITION])
+        if position > self.seen["feed"]:
+            self.taken.append((self.seen["feed"], position))
+            self.seen["feed"] = position
+
+    def risk_at(self) -> tuple[int, ...]:
+        """Return where risk stands: in ticks, reports, orders, events, and each requests ring."""
+        ticks, reports, *requests = (int(words[index]) for words, index in self.cursors)
+        return ticks, reports, self.views["orders"].published, self.views["events"].published, *requests
+
+    def has_room(self) -> bool:
+        """Tell whether risk finds room for whatever one input may cause."""
+        rooms = []
+        for name, readers in (("orders", ("execution", "sidecar")), ("events", ("sidecar",))):
+            view, strategies = self.views[name], self.sizes.strategies
+            rooms.append(view.capacity - max(view.depth(topology.reader_index(name, reader, strategies)) for reader in readers))
+        return rooms[0] >= ORDERS_NEEDED and rooms[1] >= EVENTS_NEEDED
+
+    def keep_records(self) -> None:
+        """Copy what is new in every ring."""
+        for name, view in self.views.items():
+            first, end = self.seen[name], view.published
+            assert end - first <= view.capacity, f"{name}: one step published {end - first} records"
+            if end > first:
+                self.kept[name].append(view.ring.slots[np.arange(first, end) & (view.capacity - 1)])
+                self.seen[name] = end
+
+    def keep_venue(self) -> None:
+        """Copy what is new in the venue's record."""
+        state, slots = self.venue_words, self.fill_slots
+        first, end = self.seen["fills"], int(state[topology.VENUE_FILLS])
+        assert end - first <= len(slots), "the venue's fills have lapped its record"
+        if end > first:
+            self.fills.append(slots[np.arange(first, end) & (len(slots) - 1)])
+            self.seen["fills"] = end
+        before, taken = self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS])
+        if taken > before:
+            table = rows.open_table(self.segment, "venue.orders", VENUE_ORDER)
+            # Not by `snapshot`: its stores would be points at which a kill comes.
+            orders = table.copies[2 * np.arange(len(table.commits)) + (table.commits & 1)]
+            new = orders[(orders["state"] != VENUE_NONE) & (orders["place"] >= before)]
+            # Some are gone already where one step took an order and its cancel, and gave the row to the next.
+            self.order_ids += [int(order_id) for order_id in new["order_id"]]
+        self.seen["orders at the venue"] = taken
+
+    def records(self, name: str, dtype: np.dtype) -> np.ndarray:
+        """Return all records that a ring ever held."""
+        return np.concatenate([np.zeros(0, dtype), *self.kept[name]])
+
+    def asked(self, requester: int, request_id: int) -> np.void:
+        """Return what was asked, by the number that its requester gave it."""
+        request = self.records(self.request_rings()[requester], REQUEST)[request_id - 1]
+        assert request["request_id"] == request_id
+        return request
+
+    def armed_stops(self) -> np.ndarray:
+        """Return the events of all stops that were ever armed."""
+        events = self.records("events", EVENT)
+        return events[events["kind"] == STOP_ARMED]
+
+    def venue_fills(self) -> np.ndarray:
+        """Return all fills that the venue ever made."""
+        return np.concatenate([np.zeros(0, VENUE_FILL), *self.fills])
+
+    def venue_order_ids(self) -> list[int]:
+        """Return the ids of all orders that the venue ever took."""
+        return self.order_ids

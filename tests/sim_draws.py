@@ -1,0 +1,262 @@
+"""What a seed of the simulation draws: a market, an instance with its limits and configured stops, and what strategies ask for.
+
+Times of the market count in a unit that is drawn too: with small ones a life lasts a millisecond, and what takes longer comes
+after the end of the data; with large ones bars of whole seconds close, and limit exits escalate, in the midst of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline import topology
+from pipeline.messages import (
+    ATR,
+    BUY,
+    CANCEL_ORDER,
+    CANCEL_STOP,
+    CHANDELIER,
+    FIRE_NOW,
+    LAST,
+    LIMIT,
+    MARKET,
+    MID,
+    NON_FINITE,
+    QUOTE,
+    SELL,
+    SET_STOP,
+    STATIC,
+    SUBMIT,
+    TAKE_PROFIT,
+    TICK,
+    TIME,
+    TRADE,
+    TRAILING,
+)
+from pipeline.risk.limits import NOT_SET, UNLIMITED, Limits, default_terms
+from shm.jit import JIT_ENABLED
+from tests.recorder import RecordingRig
+from tests.rig import limits
+
+ORDER_LOTS_MAX = 400
+TICKS_MAX = 400 if JIT_ENABLED else 120
+UNITS_NS = (1, 10_000, 10_000)
+KINDS = (STATIC, TRAILING, ATR, CHANDELIER, TIME, TAKE_PROFIT)
+PPM = 10**6
+MODIFIERS = (
+    ("activation_ppm", (500, 2_000)),
+    ("breakeven_ppm", (500, 2_000)),
+    ("fraction_ppm", (1, 250_000, 700_000, PPM)),
+)
+
+
+def random_feed(rng: np.random.Generator, instruments: int, count: int, unit_ns: int) -> np.ndarray:
+    """Return a market: walks, jumps that come back, long silences of all but one instrument, and ticks that are no prices."""
+    ticks = np.zeros(count, TICK)
+    mids = rng.integers(5_000, 20_000, instruments)
+    away = np.zeros(instruments, np.int64)
+    event_ns, only = 1_000_000 * unit_ns, -1
+    volatility, jumpy, dirty = rng.choice([3, 20, 60]), rng.choice([0.01, 0.05, 0.2]), rng.choice([0.0, 0.03, 0.2])
+    for k in range(count):
+        if rng.random() < 0.02:
+            only = int(rng.integers(-1, instruments))
+        instrument = int(rng.integers(instruments)) if only < 0 else only
+        event_ns += int(rng.choice([0, 100, 1_000, 5_000, 50_000])) * unit_ns
+        mids[instrument] = max(100, mids[instrument] + rng.integers(-volatility, volatility + 1))
+        # A jump of up to 5% that the next jump takes back.
+        if rng.random() < jumpy:
+            away[instrument] = 0 if away[instrument] else rng.integers(-500, 501) * mids[instrument] // 10_000
+        bid = max(1, int(mids[instrument] + away[instrument]))
+        stamp = event_ns - int(rng.choice([0, 0, 0, 2_000])) * unit_ns
+        if rng.random() < 0.3:
+            ticks[k] = (stamp, 0, k + 1, instrument, TRADE, 0, 0, bid + 1, 10, k, 0)
+        else:
+            ticks[k] = (stamp, 0, k + 1, instrument, QUOTE, 0, 0, bid, bid + int(rng.integers(0, 4)), 100, 100)
+        if rng.random() < dirty:
+            spoil(rng, ticks[k], instruments)
+    return ticks
+
+
+def spoil(rng: np.random.Generator, tick: np.void, instruments: int) -> None:
+    """Make a tick one that must move nothing, most of them with a price that would fire any stop."""
+    tick["a"] = int(rng.choice([1, 1 << 41]))
+    tick["b"] = tick["a"]
+    field, value = [
+        ("b", int(tick["a"]) - 1), ("a", 0), ("a", -7), ("b", NON_FINITE), ("instrument", instruments), ("kind", 9),
+        ("event_ns", 0), ("event_ns", 1 << 62), ("a", 1 << 42), ("instrument", (1 << 32) - 1), ("event_ns", -1),
+    ][rng.integers(11)]  # fmt: skip
+    tick[field] = value
+    if tick["kind"] == TRADE and field == "b":
+        tick[field] = -1
+
+
+def random_defaults(rng: np.random.Generator, unit_ns: int) -> np.ndarray:
+    """Return the configured stops."""
+    defaults = default_terms(
+        static_ppm=int(rng.choice([20_000, 5_000, 1_000])),
+        trailing_ppm=int(rng.choice([0, 5_000, 1_000])),
+        atr_ppm=int(rng.choice([0, 0, 1_000_000, 10_000_000])),
+        holding_ns=int(rng.choice([0, 0, 200_000, 600_000])) * unit_ns,
+        take_profit_ppm=int(rng.choice([0, 0, 1_000, 10_000])),
+        activation_ppm=int(rng.choice([0, 0, 500, 2_000])),
+        breakeven_ppm=int(rng.choice([0, 0, 500, 2_000])),
+    )
+    defaults["watch"] = rng.choice([0, 0, LAST, MID])
+    defaults["limit_ticks"] = rng.choice([0, 0, 0, 2, 40])
+    defaults["escalate_ms"] = rng.choice([1, 20, 300])
+    return defaults
+
+
+def random_limits(rng: np.random.Generator, instruments: int, unit_ns: int) -> Limits:
+    """Return limits of the account, and what stops are by themselves."""
+    chosen = limits(instruments)
+    chosen = chosen._replace(order_lots=np.full(instruments, ORDER_LOTS_MAX, np.int64), defaults=random_defaults(rng, unit_ns))
+    if rng.random() < 0.3:
+        chosen.order_tick_lots[0] = NOT_SET
+    if rng.random() < 0.5:
+        chosen.position_tick_lots[1] = rng.choice([UNLIMITED, 4_000_000])
+    retry_ns = int(rng.choice([500, 1_000, 30_000])) * unit_ns
+    enforces = int(rng.random() < 0.6)
+    if not enforces and rng.random() < 0.3:
+        chosen = chosen._replace(defaults=chosen.defaults[:0])
+    return chosen._replace(
+        retry_ns=retry_ns,
+        retry_ns_max=8 * retry_ns,
+        enforces=enforces,
+        min_stop_ppm=int(rng.choice([1, 500])),
+        max_stop_ppm=int(rng.choice([999_999, 300_000])),
+        fallback_ppm=int(rng.choice([2_000, 20_000])),
+        atr_ppm=int(rng.choice([500_000, 3_000_000])),
+        atr_period=int(rng.integers(1, 4)),
+        bar_ns=int(rng.choice([5_000, 20_000, 100_000])) * unit_ns,
+        atr_source=int(rng.choice([LAST, MID])),
+        escalate_ms=int(rng.choice([1, 20, 300])),
+        stale_ns=int(rng.choice([1 << 40, 150_000, 400_000])) * unit_ns,
+        flattens=int(rng.random() < 0.4),
+    )
+
+
+def random_rig(rng: np.random.Generator) -> RecordingRig:
+    """Return an instance of random sizes and limits, with its feed."""
+    instruments = int(rng.integers(2, 5))
+    small = [int(2 ** rng.integers(low, high)) for low, high in ((2, 7), (2, 5), (4, 7), (3, 7))]
+    # Rows for more orders than the venue lets work: it is the venue that refuses.
+    sizes = topology.Sizes(
+        instruments=instruments, strategies=2, ticks=small[0], requests=small[1], orders=small[2], reports=small[3],
+        events=int(rng.choice([512, 1024])), stops=int(rng.choice([64, 128])), working_orders=128,
+        venue_orders=int(2 ** rng.integers(1, 7)), series=instruments + int(rng.choice([1, 8])),
+    )  # fmt: skip
+    unit_ns = int(rng.choice(UNITS_NS))
+    chosen = random_limits(rng, instruments, unit_ns)
+    count = int(rng.integers(TICKS_MAX // 4, TICKS_MAX))
+    latency_ns = int(rng.choice([0, 1_000, 20_000, 200_000])) * unit_ns
+    feed, live = random_feed(rng, instruments, count, unit_ns), bool(rng.random() < 0.5)
+    # Numbers that skip make gaps of nearly all trades.
+    max_jump_ppm, numbered = int(rng.choice([0, 10_000, 30_000])), bool(rng.random() < 0.25)
+    return RecordingRig(feed, sizes, chosen, live, latency_ns, max_jump_ppm=max_jump_ppm, numbered=numbered)
+
+
+# ── Requests ──
+
+
+def random_order(rng: np.random.Generator, rig: RecordingRig) -> dict[str, int]:
+    """Return the fields of a request for an order, sensible or not."""
+    instrument, side = int(rng.integers(rig.sizes.instruments)), int(rng.choice([BUY, SELL]))
+    lots, kind, order_type = int(rng.integers(1, ORDER_LOTS_MAX)), SUBMIT, MARKET
+    oddity = rng.random()
+    if oddity < 0.02:
+        instrument = int(rng.choice([rig.sizes.instruments, (1 << 32) - 1]))
+    elif oddity < 0.06:
+        lots = int(rng.choice([0, -5, ORDER_LOTS_MAX + 1, 1 << 40, 1 << 62]))
+    elif oddity < 0.08:
+        side = int(rng.choice([0, 7, -(1 << 62)]))
+    elif oddity < 0.1:
+        kind, order_type = int(rng.choice([SUBMIT, 0, 9, CANCEL_ORDER])), LIMIT
+    return {"instrument": instrument, "side": side, "quantity_lots": lots, "kind": kind, "order_type": order_type}
+
+
+def random_new_stop(rng: np.random.Generator, rig: RecordingRig, strategy: int) -> dict[str, int]:
+    """Return the fields of a request for a stop: of any kind, near the price, on either side of it; sensible or not."""
+    instrument = random_holding(rng, rig, strategy)
+    mark, kind, watch = rig.risk.marks[instrument], int(rng.choice(KINDS)), int(rng.choice([0, 0, LAST, MID]))
+    quantity = int(current_positions(rig)[strategy * rig.sizes.instruments + instrument])
+    side = 1 if quantity >= 0 else -1
+    away = int(rng.choice([1, 5, 40, 200])) * (-1 if rng.random() < 0.1 else 1)
+    middle = int(mark["bid_ticks"] or mark["last_ticks"] or 10_000)
+    price = max(1, (middle + side * (away if kind == TAKE_PROFIT else -away)) * (2 if watch == MID else 1))
+    fields = {"kind": SET_STOP, "instrument": instrument, "strategy": strategy, "stop_kind": kind, "watch": watch}
+    fields["flags"] = FIRE_NOW if rng.random() < 0.3 else 0
+    percent_ppm, by_price = int(rng.choice([500, 2_000, 10_000, 50_000])), rng.random() < 0.5
+    if kind in (STATIC, TAKE_PROFIT):
+        fields |= {"price_ticks": price} if by_price else {"percent_ppm": percent_ppm}
+    elif kind == TRAILING:
+        fields |= {"offset_ticks": abs(away)} if by_price else {"percent_ppm": percent_ppm}
+        fields |= {"price_ticks": price} if rng.random() < 0.3 else {}
+    elif kind in (ATR, CHANDELIER):
+        fields |= {"percent_ppm": percent_ppm} if by_price else {}
+        fields |= {"atr_ppm": int(rng.choice([0, 300_000, 2_000_000])), "atr_period": int(rng.choice([0, 1, 2]))}
+        fields |= {"bar_seconds": int(rng.choice([0, 0, 1, 2]))}
+    else:
+        fields["holding_ns"] = max(1, int(rng.choice([20_000, 200_000, 1_000_000]) * rig.limits.bar_ns // 20_000))
+    for name, ppms in MODIFIERS:
+        if rng.random() < 0.25 and (name, kind) != ("breakeven_ppm", TAKE_PROFIT):
+            fields[name] = int(rng.choice(ppms))
+    if rng.random() < 0.35:
+        fields |= {"limit_ticks": int(rng.choice([1, 10, 300])), "escalate_ms": int(rng.choice([0, 1, 50]))}
+    return fields | odd_fields(rng, 0.1)
+
+
+def odd_fields(rng: np.random.Generator, share: float) -> dict[str, int]:
+    """Return, for a share of the requests, a term that makes no sense, or may make none."""
+    if rng.random() >= share:
+        return {}
+    name, value = [
+        ("stop_kind", 0), ("stop_kind", 7), ("stop_kind", 255), ("watch", 3), ("price_ticks", -5), ("price_ticks", 1 << 62),
+        ("price_ticks", (1 << 63) - 1), ("offset_ticks", -1), ("offset_ticks", (1 << 63) - 1), ("holding_ns", 0),
+        ("holding_ns", -1), ("holding_ns", (1 << 63) - 1), ("percent_ppm", PPM), ("percent_ppm", (1 << 32) - 1),
+        ("activation_ppm", PPM), ("breakeven_ppm", 5), ("fraction_ppm", PPM + 1), ("limit_ticks", (1 << 32) - 1),
+        ("atr_ppm", (1 << 32) - 1), ("atr_period", (1 << 32) - 1), ("bar_seconds", (1 << 32) - 1), ("strategy", 7),
+        ("instrument", (1 << 32) - 1), ("escalate_ms", (1 << 32) - 1), ("percent_ppm", 100), ("price_ticks", 10_000),
+    ][rng.integers(26)]  # fmt: skip
+    return {name: value}
+
+
+def random_change(rng: np.random.Generator, rig: RecordingRig, kind: int) -> dict[str, int]:
+    """Return the fields of a request that moves or cancels a stop: one that is there, was there, or never was."""
+    armed = rig.armed_stops()
+    if len(armed) == 0 or rng.random() < 0.1:
+        return {"kind": kind, "instrument": int(rng.integers(rig.sizes.instruments)), "stop_id": int(rng.integers(-1, 50))}
+    # The latest ones are the likeliest to be there still.
+    event = armed[-1 - min(int(rng.exponential(4)), len(armed) - 1)]
+    instrument, watch, side = (int(event[name]) for name in ("instrument", "watch", "side"))
+    fields = {"kind": kind, "instrument": instrument, "strategy": int(event["strategy"]), "stop_id": int(event["stop_id"])}
+    if kind == CANCEL_STOP:
+        return fields | ({"stop_id": 1 << 62} if rng.random() < 0.05 else {})
+    fields["flags"] = FIRE_NOW if rng.random() < 0.3 else 0
+    way = rng.random()
+    if way < 0.5:
+        mark = rig.risk.marks[instrument]
+        away = int(rng.choice([1, 5, 40])) * (-side if event["stop_kind"] != TAKE_PROFIT else side)
+        price = int(mark["bid_ticks"] or 10_000) + away * (-1 if rng.random() < 0.1 else 1)
+        fields["price_ticks"] = max(1, price) * (2 if watch == MID else 1)
+    elif way < 0.9 or event["stop_kind"] != TRAILING:
+        fields["percent_ppm"] = int(rng.choice([400, 1_500, 30_000]))
+    else:
+        fields["offset_ticks"] = int(rng.choice([1, 20, 100]))
+    return fields | odd_fields(rng, 0.05)
+
+
+def random_holding(rng: np.random.Generator, rig: RecordingRig, strategy: int) -> int:
+    """Return an instrument, mostly one that the strategy holds."""
+    held = np.flatnonzero(current_positions(rig).reshape(rig.sizes.strategies, rig.sizes.instruments)[strategy])
+    if len(held) == 0 or rng.random() < 0.05:
+        return int(rng.integers(rig.sizes.instruments))
+    return int(rng.choice(held))
+
+
+def current_positions(rig: RecordingRig) -> np.ndarray:
+    """Return the lots of every position, by risk's table; without a store at which a kill would come."""
+    table: Any = rig.risk.positions
+    rows = 2 * np.arange(len(table.commits)) + (table.commits & 1)
+    return np.ascontiguousarray(table.copies["quantity_lots"][rows])
