@@ -1,4 +1,4 @@
-"""Stops in a live instance where its stages stand at different ticks, die, or are asked for too much: small stories, by hand."""
+"""Stops in a live instance whose stages stand at different ticks, die, or are asked for too much: small stories by hand."""
 
 from __future__ import annotations
 
