@@ -20,7 +20,7 @@ test: test-jitless test-processes test-bounds
 # The kernels as plain Python: what coverage can count, and what crash-point tests can stop between two stores.
 test-jitless: setup
 	@echo "== tests, mode 1 of 3: kernels as plain Python, with coverage"
-	@NUMBA_DISABLE_JIT=1 $(VENV_PYTHON) -m pytest $(TESTS) -m jitless --cov
+	@NUMBA_DISABLE_JIT=1 $(VENV_PYTHON) -m pytest $(TESTS) -m jitless --cov -n 2 --dist worksteal
 
 # The kernels as they trade, in processes of their own.
 test-processes: setup
@@ -30,7 +30,7 @@ test-processes: setup
 # Everything but those two modes' own, compiled, where a read past the end of an array fails the test. The longest, and last.
 test-bounds: setup
 	@echo "== tests, mode 3 of 3: compiled kernels, bounds checked"
-	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "not processes"
+	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "not processes" -n 2 --dist loadfile
 
 setup:
 	@PYTHON="$(PYTHON)" tools/setup.sh

@@ -124,6 +124,7 @@ def assert_orders_end_once(orders: np.ndarray, reports: np.ndarray) -> dict[int,
     assert len(ended) == len(set(ended)), "an order ended twice"
     assert set(ended) <= set(told[ACCEPTED]), "an order ended that was not accepted"
     lots = {int(order["order_id"]): int(order["quantity_lots"]) for order in sent}
+    assert set(reports["order_id"].tolist()) <= set(lots), "a report of an order that nobody sent"
     for report in reports:
         left = 0 if report["kind"] == FILLED else lots[int(report["order_id"])]
         assert left == report["left_lots"], f"order {report['order_id']}: {report['left_lots']} lots said to be left"

@@ -32,7 +32,7 @@ from pipeline.risk.events import level_now, stop_event
 from pipeline.risk.exits import fire, watched_price
 from pipeline.risk.levels import PPM, is_awake, target_of
 from pipeline.risk.positions import left_to_exit
-from pipeline.risk.stops import NO_SLOT, WAITING, find_stop, group_of, release_slot, take_slot
+from pipeline.risk.stops import NO_SLOT, WAITING, find_stop, group_of, link_stop, release_slot, take_slot
 from pipeline.risk.watching import best_of, sweep
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.counters import stage_add
@@ -174,9 +174,7 @@ def set_stop(state, row, request, requester):
         guard(state, row, slot, max(state.words[RISK_NOW_NS], position["entry_ns"]))
         at_once = is_crossed(state, slot)
         if not at_once or request["flags"] & FIRE_NOW:
-            arm_in_slot(state, slot, request, requester)
-            if at_once:
-                fire_at_once(state, slot)
+            arm_in_slot(state, slot, request, requester, at_once)
             return REASON_NONE
         reason = REJECT_STOP_CROSSED
     release_slot(book, slot)
@@ -184,28 +182,35 @@ def set_stop(state, row, request, requester):
 
 
 @njit_inner
-def arm_in_slot(state, slot, request, requester):
-    """Arm the stop whose terms a slot holds, and have the book watch it."""
+def arm_in_slot(state, slot, request, requester, at_once):
+    """Arm the stop whose terms a slot holds, and have the book watch it; or fire it at once."""
     terms = state.book.terms[slot]
     kind, instrument, is_new = np.int64(terms["kind"]), np.int64(terms["instrument"]), False
     if kind == ATR or kind == CHANDELIER:
         is_new = stage_series(state, np.int64(terms["series"]), instrument, shape_of(state.limits, request))
     event = state.events.ring.slots[arm(state, slot)]
     event["request_id"], event["requester"] = request["request_id"], requester
-    commit(state.transaction)
+    fires = at_once and fire_at_once(state, slot) == 1
+    if not fires:
+        commit(state.transaction)
     if is_new:
         link(state.book.atr, np.int64(terms["series"]), instrument)
-    enter_book(state, slot)
+    if fires:
+        link_stop(state.book, slot)
+    else:
+        enter_book(state, slot)
 
 
 @njit_inner
 def fire_at_once(state, slot):
-    """Fire a stop that was set beyond the price on purpose."""
+    """Fire a stop that was set beyond the price on purpose, in the transaction that sets it: no kill may come in between.
+
+    Returns:
+        What `fire` returns; after 0 there is still to commit.
+    """
     terms = state.book.terms[slot]
-    instrument = np.int64(terms["instrument"])
-    price = watched_price(state.marks[instrument], np.int64(terms["watch"]), np.int64(terms["side"]))
-    fire(state, slot, price, TRIGGER_NOW, -1)
-    sweep(state.book, instrument, group_of(terms), 0)
+    price = watched_price(state.marks[np.int64(terms["instrument"])], np.int64(terms["watch"]), np.int64(terms["side"]))
+    return fire(state, slot, price, TRIGGER_NOW, -1)
 
 
 @njit_inner
@@ -274,11 +279,15 @@ def move_stop(state, row, request, requester):
     event["request_id"], event["requester"] = request["request_id"], requester
     event["tick_seq"] = state.ticks.local[AT]
     stage_add(state.transaction, state.counters, STOPS_MOVED, 1)
-    commit(state.transaction)
+    fires = at_once and fire_at_once(state, target) == 1
+    if not fires:
+        commit(state.transaction)
     leave_book(state, slot)
-    enter_book(state, target)
-    if at_once:
-        fire_at_once(state, target)
+    if fires:
+        link_stop(book, target)
+        sweep(book, np.int64(request["instrument"]), group_of(book.terms[target]), 0)
+    else:
+        enter_book(state, target)
     return REASON_NONE
 
 
