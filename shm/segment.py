@@ -180,6 +180,25 @@ def open_owned(name: str, regions: Sequence[Region], fresh: bool = False) -> Seg
         raise
 
 
+def open_private(regions: Sequence[Region]) -> Segment:
+    """Make an instance without a name: nobody else can attach, and nothing of it stays, whatever kills the process.
+
+    Args:
+        regions: What it must hold, in order.
+    Raises:
+        NoRoom: There is not enough memory.
+    """
+    directory, size_bytes = directory_of(regions)
+    # Not memfd_create: what lies in the folder is held to its size, and a run that is too large is refused instead of killed.
+    descriptor = os.open(SHM_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        # The path is for messages alone: no instance has such a name.
+        return _lay_out(SHM_FOLDER / f"{PREFIX}(private)", descriptor, directory, size_bytes)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def owner_pid(name: str) -> int:
     """Return the pid of the live supervisor of an instance, 0 where nobody holds its lock, -1 where it is not written yet."""
     try:

@@ -1,7 +1,5 @@
 """One backtest: a private instance, positions and stops put into it, a recording played through its stages."""
 
-import itertools
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -33,7 +31,7 @@ from pipeline.risk.worker import limits_from
 from pipeline.tables import MARK
 from shm import counters, ring
 from shm.errors import SharedMemoryError
-from shm.segment import Segment, finish, open_owned
+from shm.segment import Segment, finish, open_private
 
 BLOB_BYTES = 4096
 #: Chunks between two calls that tell how far the run is: about 65,000 ticks.
@@ -41,8 +39,6 @@ CHUNKS_TOLD = 8
 
 #: Called with (ticks played, ticks in all).
 Tell = Callable[[int, int], None]
-
-_numbers = itertools.count()
 
 
 class Backtest:
@@ -206,12 +202,11 @@ def _open_ingest(segment: Segment, feed: Replay, config: Config) -> IngestState:
 
 
 def _private_instance(sizes: topology.Sizes) -> Segment:
-    """Make an instance whose file has no name any more: it goes with the last view of it."""
+    """Make an instance that goes with the last view of it."""
     try:
-        segment = open_owned(f"backtest-{os.getpid()}-{next(_numbers)}", topology.regions(sizes, BLOB_BYTES), fresh=True)
+        segment = open_private(topology.regions(sizes, BLOB_BYTES))
     except SharedMemoryError as error:
         raise InstanceError(error.what, error.where, error.remedy) from None
-    segment.unlink()
     topology.set_up(segment, sizes, {})
     topology.write_about(segment, {})
     finish(segment)

@@ -10,7 +10,7 @@ import pytest
 
 from shm.errors import InstanceMissing, LayoutMismatch, NoAccess, NoRoom
 from shm.layout import HEADER, MAGIC, PAGE, PAIR, REGION, Region, directory_of
-from shm.segment import SHM_FOLDER, Segment, attach, finish, instance_path, open_owned, owner_pid
+from shm.segment import SHM_FOLDER, Segment, attach, finish, instance_path, open_owned, open_private, owner_pid
 
 pytestmark = pytest.mark.jitless
 
@@ -45,6 +45,27 @@ def set_header(path: Path, field: str, value: object) -> None:
     header = np.frombuffer(data, HEADER, 1)
     header[field] = value
     path.write_bytes(data)
+
+
+def test_open_private_instance_holds_its_regions_and_has_no_name() -> None:
+    """An instance without a name is laid out as any other, is in no folder, and outlives its descriptor."""
+    before = set(SHM_FOLDER.iterdir())
+    segment = open_private(REGIONS)
+    finish(segment)
+    segment.close()
+    assert set(SHM_FOLDER.iterdir()) <= before
+    assert ["words", "pairs", "text"] == segment.region_names()
+    segment.array("words")[:] = 7
+    assert 7 == segment.memory[segment.base("words") + 4]
+
+
+def test_open_private_larger_than_the_folder_is_refused() -> None:
+    """What /dev/shm cannot hold is refused as for an instance with a name, and nothing is left open."""
+    status = os.statvfs(SHM_FOLDER)
+    open_count = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(NoRoom, match="MiB are free"):
+        open_private([Region("words", WORDS, status.f_blocks * status.f_frsize // 8 + 1)])
+    assert open_count == len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_open_owned_new_file_lays_the_regions_out_apart(instance_name: str, path: Path) -> None:

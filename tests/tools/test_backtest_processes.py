@@ -58,8 +58,8 @@ def test_backtest_command_interrupted_leaves_nothing(folder: Path, number: signa
         env=PLAIN,
     )
     try:
-        # It has begun when it has made its instance, whose file has no name any more.
-        while "/dev/shm/stopline-backtest" not in Path(f"/proc/{process.pid}/maps").read_text():
+        # It has begun when it has made its instance, which has no name.
+        while "/dev/shm/#" not in Path(f"/proc/{process.pid}/maps").read_text():
             assert process.poll() is None
         process.send_signal(number)
         assert code == process.wait(60)
