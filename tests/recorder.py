@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline import topology
-from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, STOP_ARMED, TICK
+from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK
 from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED
 from pipeline.tables import VENUE_FILL, VENUE_NONE, VENUE_ORDER
 from shm import ring, rows
@@ -188,11 +188,6 @@ class RecordingRig(Rig):
         request = self.records(self.request_rings()[requester], REQUEST)[request_id - 1]
         assert request["request_id"] == request_id
         return request
-
-    def armed_stops(self) -> np.ndarray:
-        """Return the events of all stops that were ever armed."""
-        events = self.records("events", EVENT)
-        return events[events["kind"] == STOP_ARMED]
 
     def venue_fills(self) -> np.ndarray:
         """Return all fills that the venue ever made."""

@@ -57,6 +57,11 @@ STALE_LOOKS = 8
 ANSWERS = (STOP_ARMED, STOP_MOVED, STOP_ENDED, REQUEST_REFUSED)
 
 
+def request_key(record: Any, requester: str) -> tuple[int, int]:
+    """Return whose request a record answers, and which of his it is."""
+    return int(record[requester]), int(record["request_id"])
+
+
 class RiskTwin(StopLedger):
     """Risk's twin over the whole record of a rig.
 
@@ -66,6 +71,7 @@ class RiskTwin(StopLedger):
     Attributes:
         last_ns: of each instrument, when its last accepted tick came.
         next_look_ns: when risk looks for stale instruments again.
+        asking: whose request set or moved a stop last, and which of his it was.
     """
 
     def __init__(self, rig: RecordingRig) -> None:
@@ -74,6 +80,7 @@ class RiskTwin(StopLedger):
         self.orders, self.reports = rig.records("orders", ORDER), rig.records("reports", REPORT)
         self.last_ns: defaultdict[int, int] = defaultdict(int)
         self.next_look_ns = 0
+        self.asking = (0, 0)
 
     def live(self) -> None:
         """Follow every turn."""
@@ -160,6 +167,7 @@ class RiskTwin(StopLedger):
         assert event["event_ns"] == self.walk.now_ns, f"event {event['event_id']} has another time than the stream"
         if kind == STOP_ARMED:
             self.arm(event)
+            self.asking = request_key(event, "requester")
             return
         if kind == REQUEST_REFUSED:
             self.check_refusal(event)
@@ -168,6 +176,7 @@ class RiskTwin(StopLedger):
         guard = self.guards[stop_id]
         if kind == STOP_MOVED:
             self.move(guard, event)
+            self.asking = request_key(event, "requester")
         elif kind == STOP_ENDED:
             self.end(guard, event)
         elif kind == STOP_OWED:
@@ -177,8 +186,8 @@ class RiskTwin(StopLedger):
             assert kind == STOP_TRIGGERED
             assert stop_id in self.to_fire, f"stop {stop_id} fired at once, which nobody asked for"
             self.to_fire.remove(stop_id)
-            # Entries that were asked for before it left before it.
-            while orders and event["order_id"] and orders[0]["order_id"] != event["order_id"]:
+            # Entries that were asked for before it work already: requests are taken ring by ring.
+            while orders and not orders[0]["flags"] & EXIT and request_key(orders[0], "strategy") < self.asking:
                 self.take_entry(orders.popleft())
             self.fire(guard.stop, self.price_now(guard.stop), TRIGGER_NOW, event, orders)
 
@@ -189,8 +198,8 @@ class RiskTwin(StopLedger):
             (events["request_id"] > 0) & np.isin(events["kind"], (STOP_ARMED, STOP_MOVED, STOP_ENDED, REQUEST_REFUSED))
         ]
         sent = self.orders[slice(*self.turn.orders)]
-        answers = [(int(event["requester"]), int(event["request_id"])) for event in told]
-        answers += [(int(order["strategy"]), int(order["request_id"])) for order in sent if order["request_id"]]
+        answers = [request_key(event, "requester") for event in told]
+        answers += [request_key(order, "strategy") for order in sent if order["request_id"]]
         asked = [(ring, seq + 1) for ring, span in enumerate(self.turn.requests) for seq in range(*span)]
         assert sorted(asked) == sorted(answers), f"asked were {sorted(asked)}, answered were {sorted(answers)}"
 

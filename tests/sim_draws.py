@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline import topology
 from pipeline.messages import (
+    ARMED,
     ATR,
     BUY,
     CANCEL_ORDER,
@@ -144,7 +145,7 @@ def random_rig(rng: np.random.Generator) -> RecordingRig:
     # Rows for more orders than the venue lets work: it is the venue that refuses.
     sizes = topology.Sizes(
         instruments=instruments, strategies=2, ticks=small[0], requests=small[1], orders=small[2], reports=small[3],
-        events=int(rng.choice([512, 1024])), stops=int(rng.choice([64, 128])), working_orders=128,
+        events=int(rng.choice([512, 1024])), stops=int(rng.choice([32, 64, 128])), working_orders=128,
         venue_orders=int(2 ** rng.integers(1, 7)), series=instruments + int(rng.choice([1, 8])),
     )  # fmt: skip
     unit_ns = int(rng.choice(UNITS_NS))
@@ -179,7 +180,9 @@ def random_order(rng: np.random.Generator, rig: RecordingRig) -> dict[str, int]:
 def random_new_stop(rng: np.random.Generator, rig: RecordingRig, strategy: int) -> dict[str, int]:
     """Return the fields of a request for a stop: of any kind, near the price, on either side of it; sensible or not."""
     instrument = random_holding(rng, rig, strategy)
-    mark, kind, watch = rig.risk.marks[instrument], int(rng.choice(KINDS)), int(rng.choice([0, 0, LAST, MID]))
+    # Two of the same, so that more of it fires: it takes the longest to get near the price.
+    kind, watch = int(rng.choice([*KINDS, CHANDELIER])), int(rng.choice([0, 0, LAST, MID]))
+    mark = rig.risk.marks[instrument]
     quantity = int(current_positions(rig)[strategy * rig.sizes.instruments + instrument])
     side = 1 if quantity >= 0 else -1
     away = int(rng.choice([1, 5, 40, 200])) * (-1 if rng.random() < 0.1 else 1)
@@ -195,7 +198,7 @@ def random_new_stop(rng: np.random.Generator, rig: RecordingRig, strategy: int) 
         fields |= {"price_ticks": price} if rng.random() < 0.3 else {}
     elif kind in (ATR, CHANDELIER):
         fields |= {"percent_ppm": percent_ppm} if by_price else {}
-        fields |= {"atr_ppm": int(rng.choice([0, 300_000, 2_000_000])), "atr_period": int(rng.choice([0, 1, 2]))}
+        fields |= {"atr_ppm": int(rng.choice([0, 100_000, 400_000, 2_000_000])), "atr_period": int(rng.choice([0, 1, 2]))}
         fields |= {"bar_seconds": int(rng.choice([0, 0, 1, 2]))}
     else:
         fields["holding_ns"] = max(1, int(rng.choice([20_000, 200_000, 1_000_000]) * rig.limits.bar_ns // 20_000))
@@ -224,23 +227,26 @@ def odd_fields(rng: np.random.Generator, share: float) -> dict[str, int]:
 
 def random_change(rng: np.random.Generator, rig: RecordingRig, kind: int) -> dict[str, int]:
     """Return the fields of a request that moves or cancels a stop: one that is there, was there, or never was."""
-    armed = rig.armed_stops()
-    if len(armed) == 0 or rng.random() < 0.1:
+    armed, oddity = armed_stops(rig), rng.random()
+    if oddity < 0.05:
         return {"kind": kind, "instrument": int(rng.integers(rig.sizes.instruments)), "stop_id": int(rng.integers(-1, 50))}
-    # The latest ones are the likeliest to be there still.
-    event = armed[-1 - min(int(rng.exponential(4)), len(armed) - 1)]
-    instrument, watch, side = (int(event[name]) for name in ("instrument", "watch", "side"))
-    fields = {"kind": kind, "instrument": instrument, "strategy": int(event["strategy"]), "stop_id": int(event["stop_id"])}
+    if len(armed) == 0 or oddity < 0.15:
+        # Slots keep the terms of stops that have ended.
+        armed = rig.risk.book.terms
+    terms = rng.choice(armed)
+    instrument, watch, side = (int(terms[name]) for name in ("instrument", "watch", "side"))
+    strategy = int(terms["position"]) // rig.sizes.instruments
+    fields = {"kind": kind, "instrument": instrument, "strategy": strategy, "stop_id": int(terms["stop_id"])}
     if kind == CANCEL_STOP:
         return fields | ({"stop_id": 1 << 62} if rng.random() < 0.05 else {})
     fields["flags"] = FIRE_NOW if rng.random() < 0.3 else 0
     way = rng.random()
     if way < 0.5:
         mark = rig.risk.marks[instrument]
-        away = int(rng.choice([1, 5, 40])) * (-side if event["stop_kind"] != TAKE_PROFIT else side)
+        away = int(rng.choice([1, 5, 40])) * (-side if terms["kind"] != TAKE_PROFIT else side)
         price = int(mark["bid_ticks"] or 10_000) + away * (-1 if rng.random() < 0.1 else 1)
         fields["price_ticks"] = max(1, price) * (2 if watch == MID else 1)
-    elif way < 0.9 or event["stop_kind"] != TRAILING:
+    elif way < 0.9 or terms["kind"] != TRAILING:
         fields["percent_ppm"] = int(rng.choice([400, 1_500, 30_000]))
     else:
         fields["offset_ticks"] = int(rng.choice([1, 20, 100]))
@@ -253,6 +259,13 @@ def random_holding(rng: np.random.Generator, rig: RecordingRig, strategy: int) -
     if len(held) == 0 or rng.random() < 0.05:
         return int(rng.integers(rig.sizes.instruments))
     return int(rng.choice(held))
+
+
+def armed_stops(rig: RecordingRig) -> np.ndarray:
+    """Return the STOP_TERMS of the stops that are armed; without a store at which a kill would come."""
+    table: Any = rig.risk.book.table
+    state = table.copies["state"][2 * np.arange(len(table.commits)) + (table.commits & 1)]
+    return rig.risk.book.terms[np.flatnonzero(state == ARMED)]
 
 
 def current_positions(rig: RecordingRig) -> np.ndarray:

@@ -35,7 +35,7 @@ from shm.jit import JIT_ENABLED
 from tests.conflated import assert_nothing_missed
 from tests.crash_points import run_until
 from tests.promises import assert_kept
-from tests.sim_draws import random_change, random_new_stop, random_order, random_rig
+from tests.sim_draws import current_positions, random_change, random_new_stop, random_order, random_rig
 
 FILES = ("shm/", "pipeline/", "tests/rig.py")
 TURNS_MAX = 2_000 if JIT_ENABLED else 500
@@ -67,7 +67,7 @@ class Simulation:
         self.actors = list(weights)
         self.weights = np.array(list(weights.values())) / sum(weights.values())
         self.strategies = int(rng.integers(1, 3))
-        stops_share = float(rng.choice([0.0, 0.3, 0.6]))
+        stops_share = float(rng.choice([0.2, 0.5, 0.8]))
         self.wishes = [1 - stops_share, 0.6 * stops_share, 0.2 * stops_share, 0.2 * stops_share]
         self.kill_share = float(rng.choice([0.0, 0.05, 0.2])) if not JIT_ENABLED else 0.0
 
@@ -140,6 +140,9 @@ class Simulation:
         rng, rig = self.rng, self.rig
         strategy = int(rng.integers(self.strategies))
         kind = int(rng.choice([SUBMIT, SET_STOP, MOVE_STOP, CANCEL_STOP], p=self.wishes))
+        if not current_positions(rig).any() and rng.random() < 0.9:
+            # Nothing is there to be guarded yet.
+            kind = SUBMIT
         # Orders are a strategy's own; the control socket asks for stops in its name.
         by_control = rng.random() < (0.02 if kind == SUBMIT else 0.2)
         requester = rig.sizes.strategies if by_control else strategy

@@ -32,7 +32,7 @@ SEEDS = "from tests.simulation import play; [play(seed) for seed in {}]"
 class Mistake(NamedTuple):
     """What is replaced by what in which file, and what shows it.
 
-    That is the stage whose death shows it, CANCELS for execution's death in its story of cancels, CROWDS for execution beside
+    That is the stage whose death shows it, LEDGER where the story shows it without a death, CANCELS for execution's death in its story of cancels, CROWDS for execution beside
     its twin, or a seed of the simulation.
     The story in which a stage dies is one of tests/pipeline/test_crash_points.py.
     """
@@ -45,7 +45,7 @@ class Mistake(NamedTuple):
     story: str = "long"
 
 
-CANCELS, CROWDS = "cancels", "crowds"
+CANCELS, CROWDS, LEDGER = "cancels", "crowds", "ledger"
 PUBLISH_TICKS = "state.ticks.ring.words[0] = state.ticks.local[0]"
 EMPTY_LOG, NAME_LOG = "    store_relaxed(undo, UNDO_COUNT, 0)\n", "    store_relaxed(undo, UNDO_POSITION, position)\n"
 ADVANCE_REPORTS = "    stage_advance(transaction, state.reports, seq + 1)\n"
@@ -93,14 +93,14 @@ MISTAKES = (
     Mistake("report consumed in a transaction of its own", "pipeline/risk/fills.py",
             ADVANCE_REPORTS, ADVANCE_REPORTS + "    commit(transaction)\n", "risk"),
     Mistake("request consumed in a transaction of its own", "pipeline/risk/entries.py",
-            "    stage_advance(transaction, reader, seq + 1)\n",
-            "    stage_advance(transaction, reader, seq + 1)\n    commit(transaction)\n", "risk"),
+            "    stage_taken(transaction, inbox, requester, seq)\n",
+            "    stage_taken(transaction, inbox, requester, seq)\n    commit(transaction)\n", "risk"),
     Mistake("fill counted as reported before its report", "pipeline/execution/orders.py",
             "    stage(transaction, state.words_base + FILLS_REPORTED, number + 1)\n",
             "    state.words[FILLS_REPORTED] = number + 1\n", "execution"),
     # Effect without its cursor: counted twice.
     Mistake("report applied without its cursor", "pipeline/risk/fills.py",
-            ADVANCE_REPORTS, "    state.reports.local[0] = seq + 1\n", "risk"),
+            ADVANCE_REPORTS, "    state.reports.local[0] = seq + 1\n", LEDGER),
     Mistake("order taken without its cursor", "pipeline/execution/orders.py",
             ADVANCE_ORDERS, "    state.orders.local[0] = seq + 1\n", "execution"),
     Mistake("feed's position outside of the transaction", "pipeline/ingest/step.py",
@@ -224,6 +224,8 @@ def proof(mistake: Mistake) -> tuple[str, str]:
     shown_by = mistake.shown_by
     if isinstance(shown_by, int):
         return SEEDS.format([shown_by]), f"seed {shown_by}"
+    if shown_by == LEDGER:
+        return STORY.format(mistake.story, ["risk"]), "event 1 has no cause"
     if shown_by == CROWDS:
         return CROWD_STORY, "crowd"
     if shown_by == CANCELS:

@@ -10,6 +10,7 @@ from pipeline.messages import (
     ENDED,
     FIRE_NOW,
     MID,
+    PRICE_TICKS_LIMIT,
     REASON_NONE,
     REJECT_EXIT_WORKING,
     REJECT_LAST_STOP,
@@ -45,6 +46,8 @@ STOPS_MOVED = RISK_COUNTERS.index("stops_moved")
 #: Stops of one position by hand: its end must fit one transaction with those that its next one gets.
 STOPS_BY_HAND_MAX = 96
 NS_PER_SECOND = 1_000_000_000
+#: Times of entry are below 2**62, so that a deadline stays below 2**63.
+HOLDING_NS_LIMIT = 1 << 62
 
 
 @njit
@@ -61,8 +64,8 @@ def check_terms(limits, request):
         kind < STATIC
         or kind > TAKE_PROFIT
         or request["watch"] > MID
-        or request["price_ticks"] < 0
-        or request["offset_ticks"] < 0
+        or not is_in_bounds(request, np.int64(request["watch"]))
+        or request["holding_ns"] >= HOLDING_NS_LIMIT
     ):
         return REJECT_STOP_TERMS
     if (kind == STATIC or kind == TAKE_PROFIT) and (ways != 1 or has_offset):
@@ -80,6 +83,13 @@ def check_terms(limits, request):
     if percent > 0 and not limits.min_stop_ppm <= percent <= limits.max_stop_ppm:
         return REJECT_STOP_PERCENT
     return REASON_NONE
+
+
+@njit
+def is_in_bounds(request, watch):
+    """Tell whether price and offset of a request are such that levels cannot wrap around; 0 = not given."""
+    limit = PRICE_TICKS_LIMIT * (2 if watch == MID else 1)
+    return 0 <= request["price_ticks"] < limit and 0 <= request["offset_ticks"] < limit
 
 
 @njit_inner
@@ -301,6 +311,8 @@ def change_terms(limits, terms, request):
     kind, percent = np.int64(terms["kind"]), np.int64(request["percent_ppm"])
     has_price, has_offset = request["price_ticks"] > 0, request["offset_ticks"] > 0
     if np.int64(has_price) + np.int64(has_offset) + np.int64(percent > 0) != 1 or kind == TIME:
+        return REJECT_STOP_TERMS
+    if not is_in_bounds(request, np.int64(terms["watch"])):
         return REJECT_STOP_TERMS
     if (has_offset and kind != TRAILING) or (has_price and (kind == ATR or kind == CHANDELIER)):
         return REJECT_STOP_TERMS

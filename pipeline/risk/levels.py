@@ -15,8 +15,9 @@ PPM = 1_000_000
 NOTHING, NEVER = -(1 << 62), 1 << 62
 #: No ATR yet, no trailing distance: distances are not negative.
 NONE = -1
-#: m * ATR this near to a whole number of ticks, relative to its size, is that number: the ATR is a float, the rule is exact.
-WHOLE = 1e-9
+#: m * ATR this near to a whole number of ticks is that number: the ATR is a float, the rule is exact. Of an ATR so large that a
+#: float is farther off than that, what a float is off by counts.
+WHOLE, FLOAT_ERROR = 1e-9, 1e-14
 
 
 @njit
@@ -51,7 +52,7 @@ def atr_distance(multiplier_ppm, atr_half_ticks, watch):
     if watch != MID:
         exact /= 2.0
     nearest = np.int64(exact + 0.5)
-    if abs(exact - nearest) <= WHOLE * max(1.0, exact):
+    if abs(exact - nearest) <= max(WHOLE, FLOAT_ERROR * exact):
         return nearest
     return np.int64(exact) + 1
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.messages import BUY, EVENT, SET_STOP, STOP_TRIGGERED, TAKE_PROFIT
+from pipeline.messages import (
+    BUY,
+    EVENT,
+    MOVE_STOP,
+    PRICE_TICKS_LIMIT,
+    REJECT_STOP_TERMS,
+    REQUEST_REFUSED,
+    SELL,
+    SET_STOP,
+    STATIC,
+    STOP_TRIGGERED,
+    TAKE_PROFIT,
+    TIME,
+    TRAILING,
+)
 from tests.promises import assert_kept
 from tests.recorder import RecordingRig
 from tests.rig import limits, quotes
@@ -12,16 +26,16 @@ from tests.rig import limits, quotes
 pytestmark = pytest.mark.jitless
 
 
-def hold(rig: RecordingRig, tick_count: int = 1) -> None:
+def hold(rig: RecordingRig, tick_count: int = 2, side: int = BUY) -> None:
     """Open a position of 100 lots: execution and its venue see so many ticks, risk the first alone."""
     rig.step("ingest", tick_count)
     rig.step("risk", 1)
     rig.step("execution", 1)
-    rig.submit(0, BUY, 100)
+    rig.submit(0, side, 100)
     rig.step("risk", 0)
     rig.step("execution", tick_count)
     rig.step("risk", 0)
-    assert 100 == rig.positions()[0]["quantity_lots"]
+    assert 100 == side * rig.positions()[0]["quantity_lots"]
 
 
 def fired(rig: RecordingRig) -> list[tuple[int, int, int, int]]:
@@ -55,3 +69,26 @@ def test_stale_market_leaves_by_a_trailing_stop_and_tells_its_level_of_then() ->
     assert_kept(rig)
     # 1% below 10200.
     assert [(1, 7, 10_200, 10_098)] == fired(rig)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"stop_kind": STATIC, "price_ticks": PRICE_TICKS_LIMIT},
+        {"stop_kind": TAKE_PROFIT, "price_ticks": 1 << 62},
+        {"stop_kind": TRAILING, "offset_ticks": (1 << 63) - 1},
+        {"stop_kind": TIME, "holding_ns": (1 << 63) - 1},
+    ],
+)
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_numbers_of_a_stop_that_would_wrap_around_are_refused(side: int, terms: dict[str, int]) -> None:
+    """What is beyond the bounds of prices and times makes no stop, and moves none."""
+    rig = RecordingRig(quotes([(0, 10_000, 10_002)] * 4), latency_ns=0)
+    hold(rig, side=side)
+    rig.send_request(0, kind=SET_STOP, **terms)
+    price = terms.get("price_ticks", 0)
+    rig.send_request(0, kind=MOVE_STOP, stop_id=1, price_ticks=price, offset_ticks=0 if price else (1 << 63) - 1)
+    rig.settle()
+    assert_kept(rig)
+    events = rig.records("events", EVENT)
+    assert [REJECT_STOP_TERMS] * 2 == events[events["kind"] == REQUEST_REFUSED]["reason"].tolist()
