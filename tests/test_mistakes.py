@@ -32,9 +32,9 @@ SEEDS = "from tests.simulation import play; [play(seed) for seed in {}]"
 class Mistake(NamedTuple):
     """What is replaced by what in which file, and what shows it.
 
-    That is the stage whose death shows it, LEDGER where the story shows it without a death, CANCELS for execution's death in its story of cancels, CROWDS for execution beside
-    its twin, or a seed of the simulation.
-    The story in which a stage dies is one of tests/pipeline/test_crash_points.py.
+    That is the stage whose death in a story of tests/pipeline/test_crash_points.py shows it; LEDGER where that story shows it
+    without a death; CANCELS for execution's death in its story of cancels; CROWDS for execution beside its twin; or a seed of the
+    simulation.
     """
 
     name: str

@@ -38,7 +38,7 @@ def hold(rig: RecordingRig, tick_count: int = 2, side: int = BUY) -> None:
     assert 100 == side * rig.positions()[0]["quantity_lots"]
 
 
-def fired(rig: RecordingRig) -> list[tuple[int, int, int, int]]:
+def fired(rig: RecordingRig) -> list[tuple[int, ...]]:
     """Return (stop, tick, price, level) of every stop that fired."""
     events = rig.records("events", EVENT)
     return [
