@@ -152,9 +152,10 @@ class RiskTwin(StopLedger):
             event = events[0]
             if event["reason"] == END_CANCELLED and event["kind"] == STOP_ENDED:
                 return
+            is_done = guard is not None and guard.fraction_ppm > 0 and guard.exit is not None and guard.exit.is_done
             is_mine = {
                 STOP_OWED: event["order_id"] == report["order_id"],
-                STOP_ENDED: (is_over and event["generation"] == generation) or event["stop_id"] == stop_id,
+                STOP_ENDED: (is_over and event["generation"] == generation) or (is_done and event["stop_id"] == stop_id),
                 STOP_ARMED: event["request_id"] == 0 and (is_new or (guard is not None and stop_id not in self.guards)),
             }
             if not is_mine.get(int(event["kind"])):

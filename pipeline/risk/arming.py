@@ -22,7 +22,7 @@ from pipeline.messages import (
 from pipeline.risk.alarms import DEADLINES, ENTRIES, push_alarm, remove_alarm
 from pipeline.risk.events import level_now, stop_event
 from pipeline.risk.levels import NOTHING
-from pipeline.risk.stops import END, NO_SLOT, WAITING, group_of, link_stop, take_slot, unlink_stop
+from pipeline.risk.stops import END, FREE_COUNT, NO_SLOT, WAITING, group_of, link_stop, take_slot, unlink_stop
 from pipeline.risk.watching import join, sweep
 from pipeline.topology import RISK_COUNTERS, RISK_NEXT_STOP, STOP_GROUPS
 from shm.counters import stage_add
@@ -64,6 +64,24 @@ def arm_defaults(state, row, new_slots):
         new_slots[count] = slot
         count += 1
     return count
+
+
+@njit_inner
+def has_spare_slots(state, count):
+    """Tell whether so many slots are free beside those that positions may still need for their configured stops.
+
+    A position that may open or flip needs them then; and one that is open, once a fraction's exit leaves it without a stop.
+    """
+    free = state.book.counts[FREE_COUNT] - count
+    each, row_count = state.limits.defaults.shape[0], state.positions.commits.shape[0]
+    if free >= 2 * each * row_count:
+        return True
+    kept = 0
+    for row in range(row_count):
+        position = state.positions.copies[current(state.positions, row)]
+        works = position["working_buy_lots"] > 0 or position["working_sell_lots"] > 0
+        kept += each * (np.int64(works) + np.int64(works or position["quantity_lots"] != 0))
+    return free >= kept
 
 
 @njit

@@ -27,7 +27,7 @@ from pipeline.messages import (
     TRAILING,
     TRIGGER_NOW,
 )
-from pipeline.risk.arming import arm, copy_terms, count_stops, end_stop, enter_book, guard, leave_book
+from pipeline.risk.arming import arm, copy_terms, count_stops, end_stop, enter_book, guard, has_spare_slots, leave_book
 from pipeline.risk.atr import NO_SERIES, link, pick_series, stage_series
 from pipeline.risk.events import level_now, stop_event
 from pipeline.risk.exits import fire, watched_price
@@ -172,6 +172,8 @@ def set_stop(state, row, request, requester):
     if reason == REASON_NONE and position["exit_lots"] > 0 and left_to_exit(position) == 0:
         reason = REJECT_EXIT_WORKING
     if reason == REASON_NONE and count_stops(state, row, np.int64(request["instrument"]))[0] >= STOPS_BY_HAND_MAX:
+        reason = REJECT_STOP_TABLE_FULL
+    if reason == REASON_NONE and not has_spare_slots(state, 1):
         reason = REJECT_STOP_TABLE_FULL
     if reason != REASON_NONE:
         return reason

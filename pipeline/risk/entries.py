@@ -18,6 +18,7 @@ from pipeline.messages import (
     SUBMIT,
 )
 from pipeline.order_ids import entry_order_id
+from pipeline.risk.arming import has_spare_slots
 from pipeline.risk.checks import check_request
 from pipeline.risk.commands import cancel_stop, move_stop, set_stop
 from pipeline.risk.events import new_event
@@ -121,6 +122,8 @@ def check_state(state, position, request):
     # A position that opens must find slots for its stops, those that are being opened now included.
     slots = state.book.terms.shape[0]
     if state.book.counts[FREE_COUNT] <= slots * for_exits_per_mille // 1000:
+        return REJECT_NO_ROOM
+    if not reduces and not has_spare_slots(state, 2 * state.limits.defaults.shape[0]):
         return REJECT_NO_ROOM
     return REASON_NONE
 

@@ -9,6 +9,7 @@ from pipeline.messages import (
     EVENT,
     MOVE_STOP,
     PRICE_TICKS_LIMIT,
+    REJECT_STOP_TABLE_FULL,
     REJECT_STOP_TERMS,
     REQUEST_REFUSED,
     SELL,
@@ -21,7 +22,7 @@ from pipeline.messages import (
 )
 from tests.promises import assert_kept
 from tests.recorder import RecordingRig
-from tests.rig import limits, quotes
+from tests.rig import SIZES, limits, quotes
 
 pytestmark = pytest.mark.jitless
 
@@ -92,3 +93,26 @@ def test_numbers_of_a_stop_that_would_wrap_around_are_refused(side: int, terms: 
     assert_kept(rig)
     events = rig.records("events", EVENT)
     assert [REJECT_STOP_TERMS] * 2 == events[events["kind"] == REQUEST_REFUSED]["reason"].tolist()
+
+
+def test_stops_by_hand_leave_slots_for_the_stops_of_positions_that_open() -> None:
+    """An order is on its way; stops by hand fill the table as far as they may; and the position that opens is protected."""
+    rig = RecordingRig(quotes([(0, 10_000, 10_002), (1, 500, 501)] * 6), SIZES._replace(stops=16), latency_ns=2_000)
+    rig.limits = rig.limits._replace(enforces=1)
+    rig.open("risk")
+    hold(rig, 4)
+    rig.step("risk", 1)
+    rig.step("execution", 1)
+    rig.submit(1, BUY, 10, strategy=1)
+    rig.step("risk", 0)
+    for k in range(16):
+        rig.send_request(0, kind=SET_STOP, stop_kind=STATIC, price_ticks=9_000 + k)
+    rig.settle()
+    assert_kept(rig)
+    events = rig.records("events", EVENT)
+    refused = events[events["kind"] == REQUEST_REFUSED]["reason"].tolist()
+    # Two slots for each of the two positions are kept: for the one that opens, and for when either loses its last stop.
+    assert [REJECT_STOP_TABLE_FULL] * len(refused) == refused
+    assert 10 == rig.positions()[3]["quantity_lots"]
+    assert 0 == rig.count("risk")["no_stop_slot"]
+    assert 2 == (rig.stops()["position"] == 3).sum()
