@@ -62,8 +62,9 @@ def closing(summary: dict[str, Any], launch: Launch) -> Iterator[str]:
     if refused := summary["requests"]["refused"]:
         total = f"{sum(refused.values()):,} refused by risk ({_listed(refused)})"
         yield f"  requests    {summary['requests']['received']:,} received, {total}"
-    kinds = ", ".join(f"{kind} {count['triggered']:,}" for kind, count in stops["by_kind"].items())
-    yield f"  stops       {stops['armed']:,} armed, {stops['triggered']:,} fired ({kinds}), {stops['owed']:,} owed"
+    kinds = ", ".join(f"{kind} {count['triggered']:,}" for kind, count in stops["by_kind"].items() if count["triggered"])
+    fired = f"{stops['triggered']:,} fired" + (f" ({kinds})" if kinds else "")
+    yield f"  stops       {stops['armed']:,} armed, {fired}, {stops['owed']:,} owed"
     for name, text in HOPS.items():
         hop = summary["latency_ns"][name]
         if hop["count"]:
