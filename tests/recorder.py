@@ -115,6 +115,16 @@ class RecordingRig(Rig):
             )
             for name in ("ticks", "reports", *self.request_rings())
         ]
+        needs = (
+            ("orders", "execution", ORDERS_NEEDED),
+            ("orders", "sidecar", ORDERS_NEEDED),
+            ("events", "sidecar", EVENTS_NEEDED),
+        )
+        self.held_back_by = [
+            (self.views[name], topology.reader_index(name, reader, self.sizes.strategies), needed)
+            for name, reader, needed in needs
+        ]
+        self.venue_table = rows.open_table(self.segment, "venue.orders", VENUE_ORDER)
         self.at = self.risk_at()
 
     def record(self, opened: bool = False, stepped: bool = False) -> None:
@@ -146,11 +156,7 @@ class RecordingRig(Rig):
 
     def has_room(self) -> bool:
         """Tell whether risk finds room for whatever one input may cause."""
-        rooms = []
-        for name, readers in (("orders", ("execution", "sidecar")), ("events", ("sidecar",))):
-            view, strategies = self.views[name], self.sizes.strategies
-            rooms.append(view.capacity - max(view.depth(topology.reader_index(name, reader, strategies)) for reader in readers))
-        return rooms[0] >= ORDERS_NEEDED and rooms[1] >= EVENTS_NEEDED
+        return all(view.capacity - view.depth(reader) >= needed for view, reader, needed in self.held_back_by)
 
     def keep_records(self) -> None:
         """Copy what is new in every ring."""
@@ -171,7 +177,7 @@ class RecordingRig(Rig):
             self.seen["fills"] = end
         before, taken = self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS])
         if taken > before:
-            table = rows.open_table(self.segment, "venue.orders", VENUE_ORDER)
+            table = self.venue_table
             # Not by `snapshot`: its stores would be points at which a kill comes.
             orders = table.copies[2 * np.arange(len(table.commits)) + (table.commits & 1)]
             new = orders[(orders["state"] != VENUE_NONE) & (orders["place"] >= before)]

@@ -130,7 +130,8 @@ class Rig:
         """
         memory = self.segment.memory.copy()
         stages = {"ingest": self.ingest, "risk": self.risk, "execution": self.execution, "pens": self.pens}
-        private = [(array, array.copy()) for state in stages.values() for array in private_arrays(state, self.segment.memory)]
+        states = (*stages.values(), self.scratch)
+        private = [(array, array.copy()) for state in states for array in private_arrays(state, self.segment.memory)]
         stepping, now_ns = self.stepping, self.now_ns
 
         def bring_back() -> None:

@@ -230,7 +230,8 @@ def wake_stop(book, slot):
     entry = entry_of(terms)
     atr_ticks = atr_of(book, terms)
     if terms["kind"] == ATR and atr_ticks != NONE:
-        book.floors[slot] = entry - atr_ticks
+        # A kill can bring one back that was awake already: what its level has reached stays.
+        book.floors[slot] = max(book.floors[slot], entry - atr_ticks)
     front = book.fronts[index]
     instrument, group = np.int64(terms["instrument"]), group_of(terms)
     if not follows(terms) or (front != NO_FRONT and entry > front):

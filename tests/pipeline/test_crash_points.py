@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.messages import BUY, EVENT, LONG, QUOTE, SELL, STOP_TRIGGERED, TICK, TICK_REASONS, TIMER, TRADE
 from shm.jit import JIT_ENABLED
-from tests.crash_points import explore_points
+from tests.deaths import Deaths, explore_deaths
 from tests.promises import assert_kept
 from tests.recorder import RecordingRig
 from tests.rig import LATENCY_NS, STAGES, quotes
@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.skipif(JIT_ENABLED, reason="compiled kernels cannot be stopped between two stores"),
 ]
 
-FILES = ("shm/", "pipeline/", "tests/rig.py")
 #: Two calm quotes, a move in favour that moves the trailing stop, one spike, and calm again: who loses the spike's tick loses
 #: the stop. The long story's spike crosses the trailing stop alone, as it was moved; the short story's crosses both.
 LONG_STORY = ((0, 10000, 10002), (0, 10000, 10002), (0, 10300, 10302), (0, 10190, 10192), (0, 10300, 10302), (0, 10301, 10303))
@@ -85,66 +84,38 @@ def play(rig: RecordingRig, side: int) -> None:
     rig.settle()
 
 
-def explore_all(rig: RecordingRig, side: int, stages: Sequence[str] = STAGES) -> tuple[int, int]:
+def explore_all(rig: RecordingRig, side: int, stages: Sequence[str] = STAGES) -> Deaths:
     """Kill the stage that is stepping at every point of the story, and let the others go on with a new one to the end.
-
-    Points between which neither shared memory nor any private state of the others changed are the same death: one is played.
 
     Args:
         rig: At the beginning of its story.
         side: That opens the position.
         stages: Whose deaths are played.
-    Returns:
-        How many points there are, and how many different deaths were played.
     """
-    # Without a kill it keeps its promises, so that what fails below fails because of one.
-    start_again = rig.save()
-    play(rig, side)
-    assert_kept(rig)
-    assert_story_told(rig)
-    start_again()
-    last: list[np.ndarray | str] = ["", np.zeros(0, np.int64)]
-    played = 0
 
-    def explore(where: str) -> None:
-        nonlocal played
-        if rig.stepping not in stages or (rig.stepping == last[0] and np.array_equal(rig.segment.memory, last[1])):
-            return
-        last[:] = [rig.stepping, rig.segment.memory.copy()]
-        bring_back = rig.save()
-        died = rig.stepping
-        try:
-            rig.open(died)
-            play(rig, side)
-            assert_kept(rig)
-            assert_story_told(rig)
-        except AssertionError as error:
-            raise AssertionError(f"{died} killed at {where}: {error}") from error
-        finally:
-            bring_back()
-        played += 1
+    def check() -> None:
+        assert_kept(rig)
+        assert_story_told(rig)
 
-    return explore_points(lambda: play(rig, side), explore, FILES), played
+    return explore_deaths(rig, lambda: play(rig, side), check, stages)
 
 
 def test_pipeline_killed_at_every_store_keeps_every_promise(story: tuple[RecordingRig, int]) -> None:
     """Whatever store the kill comes before or after, in any stage: the stop fires once, the exit leaves once, all adds up."""
     rig, side = story
-    point_count, played = explore_all(rig, side)
-    assert_kept(rig)
-    assert_story_told(rig)
-    print(f"{point_count} crash points ({'long' if side == LONG else 'short'} story), {played} different deaths, all survived")
-    assert point_count > 500
-    assert played > 200
+    deaths = explore_all(rig, side)
+    print(f"{deaths.points} crash points ({'long' if side == LONG else 'short'} story), {deaths.played} deaths, all survived")
+    assert deaths.points > 500
+    assert deaths.played > 200
 
 
 def test_ingest_killed_at_every_store_forgets_nothing_of_a_dirty_market() -> None:
     """Whatever store the kill comes before or after, quarantine, venue sequences and staleness go on as if it had not come."""
     rig, side = begin("dirty")
-    point_count, played = explore_all(rig, side, ["ingest"])
-    print(f"{point_count} crash points (dirty story), {played} different deaths of ingest, all survived")
+    deaths = explore_all(rig, side, ["ingest"])
+    print(f"{deaths.points} crash points (dirty story), {deaths.played} deaths of ingest, all survived")
     assert list(DIRTY_REASONS) == [TICK_REASONS[flags] for flags in told_of(rig)]
-    assert played > 200
+    assert deaths.played > 200
 
 
 def told_of(rig: RecordingRig) -> list[int]:
