@@ -25,6 +25,8 @@ from shm.wait import Strategy
 from tools.durations import HOPS, duration_text
 
 POSITIONS_SHOWN = 10
+#: Symbols whose ATR is shown, beside how many more there are.
+ATR_SHOWN = 2
 EVENTS_KEPT = 200
 BAR_CELLS = 10
 #: A worker whose beat is older than this is shown as late, in seconds.
@@ -177,7 +179,18 @@ class StatusScreen:
         fired = {kind: risk[f"{kind}_triggered"] for kind in STOP_KIND_NAMES[1:]}
         grid.add_row("", ", ".join(f"{kind} {count:,}" for kind, count in fired.items() if count) or "none fired")
         grid.add_row("owed", Text(f"{stops.owed:,}", "bold red" if stops.owed else "green"))
+        if atr := list(self._atr()):
+            more = f" +{len(atr) - ATR_SHOWN}" if len(atr) > ATR_SHOWN else ""
+            grid.add_row("atr", Text("  ".join(atr[:ATR_SHOWN]) + more, no_wrap=True, overflow="ellipsis"))
         return _panel(grid, "flow")
+
+    def _atr(self) -> Iterator[str]:
+        """Yield the ATR of each series that has one, as a price: the configured one of each symbol first."""
+        for row in self._view.series():
+            if row["bar_count"] >= row["period"]:
+                item = self._view.instruments[int(row["instrument"])]
+                places = max(-int(item.tick_size.as_tuple().exponent), 0) + 1
+                yield f"{item.symbol} {float(row['atr']) / 2 * float(item.tick_size):.{places}f}"
 
     def _latency(self) -> RenderableType:
         table = _table("", ">p50", ">p99", ">max")
