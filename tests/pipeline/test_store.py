@@ -1,6 +1,5 @@
 """The database: exact rows, one transaction a flush, and one clear line for every file that cannot be used."""
 
-import os
 import resource
 import subprocess
 import sys
@@ -211,7 +210,10 @@ def test_store_of_another_version_is_refused(store: Store, path: Path) -> None:
         check_database(path)
 
 
-@pytest.mark.parametrize("content", [b"not a database, but long enough for a header" * 200, b"short", os.urandom(64)])
+GARBAGE = {"long": b"not a database, but long enough for a header" * 200, "short": b"short", "noise": bytes(range(7, 250, 4))}
+
+
+@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE.keys())
 def test_store_file_that_is_no_database_is_refused_in_one_line(path: Path, content: bytes) -> None:
     """Garbage is named as what it is, and stays as it was."""
     path.parent.mkdir(parents=True)
