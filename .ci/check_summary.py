@@ -17,7 +17,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 PR_SET_CHILD_SUBREAPER = 36
-WAIT_SECONDS = 180.0
+WAIT_SECONDS = 600.0
 LINGER_SECONDS = 2.0
 
 
