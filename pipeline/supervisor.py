@@ -56,7 +56,7 @@ class Watched:
         self.child: Child | None = None
         self.restarts: deque[int] = deque()
         self.died_ns = 0  #: monotonic; 0 = it is up
-        self.seen = (0, 0)  #: progress and beat when last looked at
+        self.seen = (0, 0, 0)  #: progress, beat and state when last looked at
         self.still_ns = 0  #: how long we have seen neither move
         self.is_given_up = False
 
@@ -238,7 +238,7 @@ class Supervisor:
         words[heartbeat.INCARNATION] += 1
         words[heartbeat.STATE] = State.NONE
         self.segment.array("supervisor.state")[restart_word(name)] += 1
-        watched.seen, watched.still_ns = (0, 0), 0
+        watched.seen, watched.still_ns = (0, 0, 0), 0
         standby = self._standby
         if standby is not None and name in self.launch.workers:
             order = {"name": name, "incarnation": int(words[heartbeat.INCARNATION]), "log": str(self._log(name).absolute())}
@@ -265,18 +265,23 @@ class Supervisor:
         self.tell(f"ALERT {told}; HALTED: entries are blocked, all else goes on")
 
     def _watch_hang(self, watched: Watched, observed_ns: int) -> None:
-        """Kill a worker that neither moves nor comes back to Python; its exit then restarts it."""
+        """Kill a worker that neither moves, comes back to Python nor gets on with its start; its exit then restarts it."""
         words = self._words(watched.name)
-        seen = (int(words[heartbeat.PROGRESS]), int(words[heartbeat.BEAT_NS]))
-        if watched.child is None or seen != watched.seen or words[heartbeat.STATE] not in (State.RUNNING, State.DRAINED):
+        seen = (int(words[heartbeat.PROGRESS]), int(words[heartbeat.BEAT_NS]), int(words[heartbeat.STATE]))
+        if watched.child is None or seen != watched.seen or seen[2] > State.DRAINED:
             watched.seen, watched.still_ns = seen, 0
             return
         watched.still_ns += observed_ns
-        patience_ns = self.launch.config.workers.hang_after_ns * (1 if watched.name in HOT_WORKERS else SIDECAR_PATIENCE)
-        if watched.still_ns > patience_ns:
+        if watched.still_ns > self._patience_ns(watched.name, State(seen[2])):
             self.tell(f"{watched.name} has not moved for {watched.still_ns / 1e9:.1f} s: killing it")
             watched.still_ns = 0
             watched.child.kill()
+
+    def _patience_ns(self, name: str, state: State) -> int:
+        """Return how long a worker may stand still in this state: one that still loads has as long as at the first start."""
+        if state < State.READY:
+            return int(READY_S * 1e9)
+        return self.launch.config.workers.hang_after_ns * (1 if name in HOT_WORKERS else SIDECAR_PATIENCE)
 
     def _see_return(self, watched: Watched) -> None:
         """Tell when a restarted process runs again, and how long it was away; then prepare for the next death."""
