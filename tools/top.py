@@ -7,6 +7,7 @@ writes there does not notice that somebody reads.
 import argparse
 import os
 import select
+import signal
 import sys
 import termios
 import tty
@@ -105,12 +106,17 @@ def launch_of(view: View) -> Launch:
 
 
 def watch(watched: Watched) -> str:
-    """Show the screen until a key or the end of the instance; return a line for after it, empty where there is none."""
+    """Show the screen until a key, Ctrl-C or the end of the instance; return a line for after it, empty where there is none."""
     screen = watched.screen()
+    interrupted: list[int] = []
+    # Noted, not raised: an exception out of a signal may come up where it is swallowed, as within a finaliser.
+    signal.signal(signal.SIGINT, lambda number, _frame: interrupted.append(number))
     with single_keys():
         screen.open()
         try:
             while watched.is_running():
+                if interrupted:
+                    return ""
                 screen.refresh()
                 if _is_key("q"):
                     return ""
