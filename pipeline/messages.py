@@ -57,8 +57,28 @@ PRICE, SIZE, TRADE_ID, CONDITIONS = "a", "b", "c", "d"
 
 # REQUEST kinds: what a strategy may ask for itself, and a person at the control socket for any of them.
 SUBMIT, SET_STOP, MOVE_STOP, CANCEL_STOP, CANCEL_ORDER = 1, 2, 3, 4, 5
-# REQUEST flags. FIRE_NOW: a stop that is crossed when it is set fires at once instead of being refused.
-FIRE_NOW = 1
+# Of a scope: the account, a strategy or an instrument. CANCEL_ALL takes back its working orders, FLATTEN leaves its positions as
+# well, SET_STATE changes its trading state, SET_LIMIT one of its limits. A strategy may only tighten, and its own scope, except
+# that any may kill the account.
+CANCEL_ALL, SET_STATE, SET_LIMIT, FLATTEN = 6, 7, 8, 9
+REQUEST_NAMES = (
+    "none", "submit", "set_stop", "move_stop", "cancel_stop", "cancel_order", "cancel_all", "set_state", "set_limit", "flatten",
+)  # fmt: skip
+# REQUEST flags. FIRE_NOW: a stop that is crossed when it is set fires at once instead of being refused. AND_FLATTEN: SET_STATE
+# to KILLED leaves the positions as well.
+FIRE_NOW, AND_FLATTEN = 1, 2
+
+# Trading states of a scope; the strictest of account, strategy and instrument counts. REDUCING lets out only what makes a
+# position smaller, HALTED only exits of stops, KILLED nothing but cancels and the exits of a flattening.
+ACTIVE, REDUCING, HALTED, KILLED = 0, 1, 2, 3
+TRADING_STATES = ("active", "reducing", "halted", "killed")
+
+# Why a trading state changed: a person, a strategy, or the circuit breaker by one of its limits.
+BY_PERSON, BY_STRATEGY, BY_DAILY_LOSS, BY_WEEKLY_LOSS, BY_DRAWDOWN, BY_LOSSES, BY_TRADES, BY_REJECTS, BY_COOLDOWN = range(1, 10)
+STATE_REASONS = (
+    "none", "person", "strategy", "daily_loss", "weekly_loss", "drawdown", "consecutive_losses", "trades_per_day",
+    "reject_rate", "cooldown_over",
+)  # fmt: skip
 
 # Order types.
 MARKET, LIMIT = 1, 2
@@ -88,8 +108,10 @@ REQUEST = np.dtype(
         ("escalate_ms", "u4"),  #: stream time after which a limit exit becomes a market order
         ("stop_kind", "u1"),  #: STATIC, ...
         ("watch", "u1"),  #: BID_ASK, LAST, MID
-        ("flags", "u2"),  #: FIRE_NOW
-        ("reserved", "i8", (2,)),
+        ("flags", "u2"),  #: FIRE_NOW, AND_FLATTEN
+        ("value", "i8"),  #: CANCEL_ORDER: the order's id; SET_STATE: ACTIVE, ...; SET_LIMIT: the limit (tables.LIMITS)
+        ("scope", "u4"),  #: CANCEL_ALL, SET_STATE, SET_LIMIT, FLATTEN: topology.ACCOUNT, scope_of_strategy, scope_of_instrument
+        ("limit_id", "u4"),  #: SET_LIMIT: place of the field in tables.LIMITS
     ],
     align=True,
 )
@@ -134,10 +156,20 @@ REJECT_BAD_REQUEST, REJECT_NO_ROOM, REJECT_DUPLICATE, REJECT_NO_LIMIT = 9, 10, 1
 # Of stops, and of what has gone stale.
 REJECT_NO_POSITION, REJECT_NO_STOP, REJECT_STOP_CROSSED, REJECT_STOP_PERCENT = 13, 14, 15, 16
 REJECT_STOP_TERMS, REJECT_STOP_TABLE_FULL, REJECT_LAST_STOP, REJECT_STALE, REJECT_UNKNOWN_ORDER = 17, 18, 19, 20, 21
+# Of trading states and times.
+REJECT_RESTRICTED, REJECT_REDUCING, REJECT_HALTED, REJECT_KILLED, REJECT_FLATTENING = 22, 23, 24, 25, 26
+REJECT_SESSION, REJECT_BLACKOUT, REJECT_NOT_ALLOWED = 27, 28, 29
+# Of limits: the event says which scope's, its value and the limit.
+REJECT_MIN_QUANTITY, REJECT_MIN_NOTIONAL, REJECT_PRICE_COLLAR, REJECT_OPEN_POSITIONS, REJECT_CONCENTRATION = 30, 31, 32, 33, 34
+REJECT_GROSS_EXPOSURE, REJECT_NET_EXPOSURE, REJECT_BUYING_POWER, REJECT_DAILY_LOSS, REJECT_WEEKLY_LOSS = 35, 36, 37, 38, 39
+REJECT_DRAWDOWN, REJECT_ORDER_RATE, REJECT_SAME_ORDER, REJECT_EXECUTIONS, REJECT_VOLATILITY = 40, 41, 42, 43, 44
 REJECT_REASONS = (
     "none", "unknown_instrument", "no_market", "quantity", "notional", "position_limit", "entries_blocked", "exit_working",
     "order_type", "bad_request", "no_room", "duplicate", "no_limit", "no_position", "no_stop", "stop_crossed", "stop_percent",
-    "stop_terms", "stop_table_full", "last_stop", "stale", "unknown_order",
+    "stop_terms", "stop_table_full", "last_stop", "stale", "unknown_order", "restricted", "reducing", "halted", "killed",
+    "flattening", "session", "blackout", "not_allowed", "min_quantity", "min_notional", "price_collar", "open_positions",
+    "concentration", "gross_exposure", "net_exposure", "buying_power", "daily_loss", "weekly_loss", "drawdown", "order_rate",
+    "same_order", "executions", "volatility",
 )  # fmt: skip
 
 REPORT = np.dtype(
@@ -159,7 +191,8 @@ REPORT = np.dtype(
         ("side", "i4"),
         ("flags", "u4"),
         ("generation", "i8"),
-        ("reserved", "i8", (3,)),
+        ("fee_units", "i8"),  #: of this fill, in money units of the account (pipeline.money); a rebate is negative
+        ("reserved", "i8", (2,)),
     ],
     align=True,
 )
@@ -167,8 +200,11 @@ REPORT = np.dtype(
 # EVENT kinds: what changed state for good.
 STOP_ARMED, STOP_TRIGGERED, STOP_ENDED, STOP_OWED = 1, 2, 3, 4
 REQUEST_REFUSED, STATE_CHANGED, STOP_MOVED = 5, 6, 7
+# REQUEST_DONE answers CANCEL_ORDER, CANCEL_ALL and FLATTEN: its `value` tells how many orders or positions that concerns.
+LIMIT_CHANGED, REQUEST_DONE = 8, 9
 EVENT_NAMES = (
     "none", "stop_armed", "stop_triggered", "stop_ended", "stop_owed", "request_refused", "state_changed", "stop_moved",
+    "limit_changed", "request_done",
 )  # fmt: skip
 
 # Stop kinds and states.
@@ -182,8 +218,9 @@ BID_ASK, LAST, MID = 0, 1, 2
 WATCH_NAMES = ("bid_ask", "last", "mid")
 
 # Why a stop fired: its level, its target, its deadline, a market gone stale, or at once because it was set beyond the price.
-TRIGGER_LEVEL, TRIGGER_TARGET, TRIGGER_DEADLINE, TRIGGER_STALE, TRIGGER_NOW = 1, 2, 3, 4, 5
-TRIGGER_REASONS = ("none", "level", "target", "deadline", "stale", "fire_now")
+# Or a person, or a strategy, had its position flattened.
+TRIGGER_LEVEL, TRIGGER_TARGET, TRIGGER_DEADLINE, TRIGGER_STALE, TRIGGER_NOW, TRIGGER_FLATTEN = 1, 2, 3, 4, 5, 6
+TRIGGER_REASONS = ("none", "level", "target", "deadline", "stale", "fire_now", "flatten")
 
 # Why a stop ended.
 END_POSITION_FLAT, END_EXIT_FILLED, END_CANCELLED = 1, 2, 3
@@ -205,15 +242,38 @@ EVENT = np.dtype(
         ("kind", "u1"),  #: STOP_ARMED, ...
         ("stop_kind", "u1"),  #: STATIC, ...
         ("side", "i4"),  #: of the position
-        ("reason", "u4"),  #: END_*, TRIGGER_*, or REJECT_* of a refused request
+        ("reason", "u4"),  #: END_*, TRIGGER_*, REJECT_* of a refused request, BY_* of a changed state
         ("request_id", "i8"),  #: of the request that caused it, 0 = none
         ("generation", "i8"),
         ("watch", "u1"),  #: BID_ASK, LAST, MID: MID counts in half ticks
         ("requester", "u1"),  #: whose requests ring `request_id` numbers: a strategy's slot, or the number of slots for control
-        ("reserved", "i8", (2,)),
+        ("state", "u1"),  #: STATE_CHANGED: ACTIVE, ...
+        ("limit_id", "u1"),  #: LIMIT_CHANGED, and a request refused by a limit: place of the field in tables.LIMITS
+        ("scope", "u4"),  #: STATE_CHANGED, LIMIT_CHANGED, REQUEST_DONE, and a request refused by a limit or a state: whose
+        ("value", "i8"),  #: refused, or breaker: what was found; LIMIT_CHANGED: the limit before
+        ("limit", "i8"),  #: refused, or breaker: what is allowed; LIMIT_CHANGED: the limit now
     ],
     align=True,
 )
 
+#: Who ordered what, written by the supervisor for the record; a request with this number is in the ring requests.control.
+NOTE = np.dtype(
+    [
+        ("utc_ns", "i8"),  #: our clock
+        ("request_id", "i8"),  #: of the control ring; 0 = it never became a request
+        ("pid", "u4"),  #: of who asked
+        ("uid", "u4"),
+        ("scope", "u4"),
+        ("kind", "u1"),  #: SET_STATE, ...
+        ("source", "u1"),  #: NOTE_SOURCES
+        ("length", "u2"),  #: bytes of the text
+        ("text", "u1", (224,)),  #: UTF-8: what was asked for, and why
+    ],
+    align=True,
+)
+NOTE_SOURCES = ("none", "control", "signal", "supervisor")
+NOTE_TEXT_BYTES = 224
+
 assert TICK.itemsize == 64, "a tick is one cache line: two share none, and one load brings it"
+assert NOTE.itemsize == 256, "whole cache lines"
 assert REQUEST.itemsize == ORDER.itemsize == REPORT.itemsize == EVENT.itemsize == 128, "two cache lines, one prefetch pair"

@@ -22,10 +22,95 @@ POSITION = np.dtype(
         ("sold_lots", "i8"),
         ("strategy", "u4"),
         ("instrument", "u4"),
-        ("reserved", "i8", (3,)),
+        ("fee_units", "i8"),  #: paid since the instance was made, in money units of the account
+        ("opened_realised_tick_lots", "i8"),  #: `realised_tick_lots` when it opened: the rest is this trade's
+        ("opened_fee_units", "i8"),  #: `fee_units` when it opened
+        ("last_order_ns", "i8"),  #: stream time of the last order that a strategy sent for it
+        ("last_order_lots", "i8"),  #: signed by its side
+        ("last_order_ticks", "i8"),  #: its limit; 0 = a market order
+        ("reserved", "i8", (5,)),
     ],
     align=True,
 )
+
+#: Risk's. The limits of one scope: the account, then each strategy, then each instrument (topology.scope_of_*). A field's place
+#: is the limit's id, its name the key in config.toml. NOT_SET blocks every order of the scope, UNLIMITED is written out. Money
+#: is in money units, quantities in quantity units (pipeline.money), shares in parts per million, time in ns of stream time.
+LIMITS = np.dtype(
+    [
+        ("min_order_quantity", "i8"),
+        ("max_order_quantity", "i8"),
+        ("min_order_notional", "i8"),
+        ("max_order_notional", "i8"),
+        ("price_collar_percent", "i8"),  #: how far beyond the reference an order may buy or sell
+        ("max_position_quantity", "i8"),  #: of one instrument, working orders counted
+        ("max_position_notional", "i8"),
+        ("max_open_positions", "i8"),
+        ("max_concentration_percent", "i8"),  #: one instrument's exposure, as a share of the account's equity
+        ("max_gross_exposure", "i8"),
+        ("max_net_exposure", "i8"),
+        ("max_leverage", "i8"),  #: buying power: gross exposure against the account's equity, times 10**6
+        ("max_daily_loss", "i8"),
+        ("max_weekly_loss", "i8"),
+        ("max_drawdown", "i8"),
+        ("max_consecutive_losses", "i8"),
+        ("max_trades_per_day", "i8"),
+        ("max_reject_percent", "i8"),  #: rejected and refused orders of all, within a window
+        ("max_orders_per_second", "i8"),
+        ("duplicate_window_ms", "i8"),  #: ns in which the same order is refused
+        ("max_executions", "i8"),  #: orders of one strategy until a person lets it go on
+        ("max_volatility_percent", "i8"),  #: ATR as a share of the price
+    ],
+    align=True,
+)
+LIMIT_NAMES = tuple(LIMITS.names or ())
+
+#: Risk's. One order that was sent and has not ended, exits included; a free row has order_id 0.
+SENT_ORDER = np.dtype(
+    [
+        ("order_id", "i8"),
+        ("left_lots", "i8"),
+        ("price_ticks", "i8"),  #: its limit; 0 = a market order
+        ("sent_ns", "i8"),  #: stream time
+        ("request_id", "i8"),  #: of the strategy; 0 = an exit
+        ("stop_id", "i8"),  #: of an exit
+        ("position", "u4"),  #: row in the positions table
+        ("side", "i1"),
+        ("order_type", "u1"),
+        ("flags", "u1"),  #: EXIT, REDUCE_ONLY
+        ("state", "u1"),  #: SENT, TAKEN_BACK
+        ("reserved", "i8"),
+    ],
+    align=True,
+)
+SENT, TAKEN_BACK = 1, 2
+
+#: Risk's. A scope's state, words that transactions change one by one (topology: "scopes", SCOPE_WORDS for each scope).
+(
+    SCOPE_STATE,  #: messages.ACTIVE, ...
+    SCOPE_REASON,  #: BY_*: why
+    SCOPE_SINCE_NS,  #: stream time of the change
+    SCOPE_COOLDOWN_NS,  #: stream time at which the breaker lets go by itself; 0 = never
+    SCOPE_CANCELS,  #: 1 = its working orders are being taken back
+    SCOPE_FLATTENS,  #: 1 = its positions are being left, and nothing new may be risked meanwhile
+    SCOPE_FORGIVEN,  #: bits 1 << BY_*: limits that are broken and that a person has let pass
+    SCOPE_REALISED,  #: money units, the sum over its positions
+    SCOPE_FEES,
+    SCOPE_PEAK,  #: highest P&L seen: realised - fees + unrealised
+    SCOPE_DAY_PNL,  #: P&L at the start of the day, and of the week
+    SCOPE_WEEK_PNL,
+    SCOPE_DAY_END_NS,
+    SCOPE_WEEK_END_NS,
+    SCOPE_TRADES,  #: orders sent today
+    SCOPE_LOSSES,  #: trades in a row that lost
+    SCOPE_EXECUTIONS,  #: orders filled since a person let it go on
+    SCOPE_RATE_NS,  #: token bucket: stream time at which it is full again
+    SCOPE_WINDOW_NS,  #: end of the window in which orders and rejects are counted
+    SCOPE_ORDERS,
+    SCOPE_REJECTS,
+    SCOPE_RESTRICTED,  #: instruments: 1 = no order may open or add
+) = range(22)
+SCOPE_WORDS = 24
 
 #: Risk's. What a stop was set with, slot by slot: written while the slot is free, and left as it is until it is free again. So
 #: one copy will do; the commit of the row in STOP, which lies beside it, says when it counts.
@@ -190,8 +275,14 @@ VENUE_FILL = np.dtype(
     align=True,
 )
 
-assert POSITION.itemsize == ORDER_STATE.itemsize == 128, "two cache lines"
+assert (POSITION.itemsize, ORDER_STATE.itemsize) == (192, 128), "whole cache lines"
 assert (STOP_TERMS.itemsize, STOP.itemsize) == (96, 48), "a stop takes 256 bytes in all at most: 96 + 2 * 48 and its words"
-assert SERIES.itemsize == MARK.itemsize == HYGIENE.itemsize == VENUE_ORDER.itemsize == VENUE_FILL.itemsize == 64, (
-    "one cache line"
-)
+assert (
+    SENT_ORDER.itemsize
+    == SERIES.itemsize
+    == MARK.itemsize
+    == HYGIENE.itemsize
+    == VENUE_ORDER.itemsize
+    == VENUE_FILL.itemsize
+    == 64
+), "one cache line"

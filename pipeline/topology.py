@@ -13,14 +13,17 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, STOP_KIND_NAMES, TICK, TICK_REASONS
+from pipeline.messages import EVENT, NOTE, ORDER, REPORT, REQUEST, STOP_KIND_NAMES, TICK, TICK_REASONS
 from pipeline.tables import (
     BAR,
     HYGIENE,
     HYGIENE_UNDO_MAX,
+    LIMITS,
     MARK,
     ORDER_STATE,
     POSITION,
+    SCOPE_WORDS,
+    SENT_ORDER,
     SERIES,
     STOP,
     STOP_TERMS,
@@ -53,11 +56,31 @@ class Sizes(NamedTuple):
     venue_orders: int
     series: int = 64  #: ATR series: the configured one of each instrument first, then those that stops ask for
     books: int = 0  #: positions of one instrument; 0 = as many as strategies. A backtest keeps one for each stop.
+    notes: int = 1024
 
     @property
     def book_count(self) -> int:
         """How many positions there may be in one instrument."""
         return self.books or self.strategies
+
+    @property
+    def scope_count(self) -> int:
+        """How many scopes have limits and a trading state: the account, each strategy, each instrument."""
+        return 1 + self.book_count + self.instruments
+
+
+#: The first scope. Limits and states stand by scope: the account, then the strategies, then the instruments.
+ACCOUNT = 0
+
+
+def scope_of_strategy(strategy: int) -> int:
+    """Return the scope of a strategy's slot."""
+    return 1 + strategy
+
+
+def scope_of_instrument(sizes: Sizes, instrument: int) -> int:
+    """Return the scope of an instrument."""
+    return 1 + sizes.book_count + instrument
 
 
 class RingRow(NamedTuple):
@@ -93,6 +116,7 @@ def ring_rows(strategies: int) -> tuple[RingRow, ...]:
         RingRow("reports", "execution", REPORT, (("risk", GATING), ("sidecar", GATING), *watching),
                 "execution takes no new orders"),
         RingRow("events", "risk", EVENT, (("sidecar", GATING), *watching, ("supervisor", LOSSY)), gate),
+        RingRow("notes", "supervisor", NOTE, (("sidecar", GATING),), "the supervisor waits for nobody: people read of it only"),
     )  # fmt: skip
 
 
@@ -108,6 +132,7 @@ RISK_COUNTERS = (
     "ticks", "requests", "reports", "entries_submitted", "exits_submitted", "refused", "fills", "stops_armed",
     "stops_triggered", "stops_ended", "no_stop_slot", "stalled", "exits_owed", "bad_reports", "stops_moved", "escalated",
     *(f"{kind}_triggered" for kind in STOP_KIND_NAMES[1:]), *(f"stops_{kind}_armed" for kind in STOP_KIND_NAMES[1:]),
+    "cancels", "orders_ended", "late_fills", "duplicate_fills", "limits_changed", "states_changed", "breaker_trips", "reviews",
 )  # fmt: skip
 EXECUTION_COUNTERS = (
     "orders", "accepted", "filled", "rejected", "fills", "duplicates", "resent", "adopted", "stalled",
@@ -131,7 +156,7 @@ REASON_COUNT = 64
 HISTOGRAMS = ("ingest_to_risk", "risk_to_execution", "tick_to_order", "request_to_order", "execution_to_risk")
 
 # Words that risk keeps in place: monotone, or set again by the same input.
-RISK_NOW_NS, RISK_NEXT_STOP, RISK_SERIES = 0, 1, 2
+RISK_NOW_NS, RISK_NEXT_STOP, RISK_SERIES, RISK_REVIEW_NS = 0, 1, 2, 3
 # Words that ingest keeps: how much of the feed is consumed, and the pairing of event time with our clock.
 FEED_POSITION, ANCHOR_NS, ANCHOR_EVENT_NS, FEED_LAST_EVENT_NS = 0, 1, 2, 3
 # Words of the paper venue.
@@ -141,6 +166,8 @@ FILLS_REPORTED = 0
 # Words of the supervisor: may entries leave; has the feed ended; anchors of the clocks.
 ENTRIES_ALLOWED, STARTED_NS, STARTED_UTC_NS, RESTARTS = 0, 1, 2, 8
 STATE_WORDS = 32
+#: Fill ids that risk remembers, each at its id modulo this: a report that comes twice within so many fills counts once.
+FILLS_SEEN = 4096
 #: Stops of one instrument that follow the same price in the same direction: a group for each watch and side.
 STOP_GROUPS = 6
 
@@ -159,6 +186,10 @@ def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
     result += [histogram.region(name) for name in HISTOGRAMS]
     result += [Region(f"{owner}.state", words, STATE_WORDS) for owner in ("ingest", "risk", "execution", "venue", "supervisor")]
     result += rows.regions("positions", POSITION, sizes.book_count * sizes.instruments)
+    result += rows.regions("limits", LIMITS, sizes.scope_count)
+    result.append(Region("scopes", words, SCOPE_WORDS * sizes.scope_count))
+    result += rows.regions("sent", SENT_ORDER, sizes.working_orders)
+    result.append(Region("fills.seen", words, FILLS_SEEN))
     result += rows.regions("stops", STOP, sizes.stops)
     result.append(Region("stops.terms", STOP_TERMS, sizes.stops))
     # Words of stops that ticks move, stored in place: best price since armed, ratchet of ATR levels, level as last worked out;
