@@ -57,9 +57,9 @@ PRICE, SIZE, TRADE_ID, CONDITIONS = "a", "b", "c", "d"
 
 # REQUEST kinds: what a strategy may ask for itself, and a person at the control socket for any of them.
 SUBMIT, SET_STOP, MOVE_STOP, CANCEL_STOP, CANCEL_ORDER = 1, 2, 3, 4, 5
-# Of a scope: the account, a strategy or an instrument. CANCEL_ALL takes back its working orders, FLATTEN leaves its positions as
-# well, SET_STATE changes its trading state, SET_LIMIT one of its limits. A strategy may only tighten, and its own scope, except
-# that any may kill the account.
+# Of a scope: the account, a strategy or an instrument. CANCEL_ALL takes back its working orders, FLATTEN leaves its positions
+# as well, SET_STATE changes its trading state, SET_LIMIT one of its limits. A strategy may only tighten, and its own scope,
+# except that any may kill the account.
 CANCEL_ALL, SET_STATE, SET_LIMIT, FLATTEN = 6, 7, 8, 9
 REQUEST_NAMES = (
     "none", "submit", "set_stop", "move_stop", "cancel_stop", "cancel_order", "cancel_all", "set_state", "set_limit", "flatten",

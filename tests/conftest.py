@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ use_cache_folder()
 
 SHARED_MEMORY = Path("/dev/shm")
 INSTANCE_PREFIX = "stopline-"
+
+# In the background of a script, or under nohup, these are ignored; what the tests start would inherit that, and hear none.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The same examples on every machine and in every run; a failure prints how to repeat it.
 settings.register_profile(
