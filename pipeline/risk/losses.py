@@ -98,12 +98,13 @@ def volatility(guard, order):
     """
     instrument = order.instrument
     series, bar = guard.series.copies[current(guard.series, instrument)], guard.bars[instrument]
-    # In half ticks.
-    range_half_ticks = 0.0
+    # In half ticks, and how many of them it is the sum of.
+    total, count = 0.0, np.int64(1)
     if is_ready(series):
-        range_half_ticks = series["atr"]
+        total = series["atr"]
     elif series["bar_count"] > 0:
-        range_half_ticks = series["seed_sum"] / series["bar_count"]
+        total, count = np.float64(series["seed_sum"]), series["bar_count"]
     elif bar["end_ns"] != 0:
-        range_half_ticks = np.float64(bar["high"] - bar["low"])
-    return share_found(range_half_ticks, 2 * exposure_price(guard.marks[instrument], guard.positions.copies[order.position]))
+        total = np.float64(bar["high"] - bar["low"])
+    price = exposure_price(guard.marks[instrument], guard.positions.copies[order.position])
+    return share_found(total, 2 * price * count)
