@@ -48,7 +48,7 @@ from pipeline.messages import (
 )
 from pipeline.risk.amounts import share_found, share_of, worth
 from pipeline.risk.exposure import check_exposure
-from pipeline.risk.guard import scope_word
+from pipeline.risk.guard import ask_ahead, scope_word
 from pipeline.risk.limits import (
     DUPLICATE_WINDOW_MS,
     MAX_ORDER_NOTIONAL,
@@ -84,7 +84,8 @@ def check_order(guard, calendar_reason, strategy, instrument, request):
     Bounds:
         Whatever comes to AMOUNT_MAX money or quantity units is refused, where no limit refuses it before.
     """
-    guard.found[:] = 0
+    ask_ahead(guard, strategy, instrument)
+    find(guard, 0, 0, 0, 0)
     reason = check_form(request)
     if reason != REASON_NONE:
         return reason
