@@ -113,9 +113,9 @@ class PlainChecker:
             for reason in self.exposures(scopes, strategy, market, holding, (instrument, side, lots, price)):
                 return reason
         for scope in scopes:
-            if self.last_orders.get((strategy, instrument), (0, 0, 0))[:2] == (side * lots, limit):
-                if now_ns - self.last_orders[strategy, instrument][2] < scope.limits["duplicate_window_ms"]:
-                    return "same_order"
+            lots_before, limit_before, sent_ns = self.last_orders.get((strategy, instrument), (0, 0, 0))
+            if (lots_before, limit_before) == (side * lots, limit) and now_ns - sent_ns < scope.limits["duplicate_window_ms"]:
+                return "same_order"
             each_ns = NS_PER_SECOND // scope.limits["max_orders_per_second"]
             if max(scope.full_ns, now_ns) + each_ns - now_ns > self.burst_share * each_ns:
                 return "order_rate"

@@ -2,8 +2,8 @@
 
     topology   one process, one core: requests in an array  ==>  pipeline.risk.checks.check_order, its tables in a segment
 
-The orders are of instruments at random, market and limit orders, and all of them pass: so that every check is made. What is held
-is walked over each time: 1, 8 and 64 positions. Beside it, in turns within the same run, a loop that only reads the same
+The orders are of instruments at random, market and limit orders, and all of them pass, so that every check is made. What is
+held is walked over each time: 1, 8 and 64 positions. Beside it, in turns within the same run, a loop that only reads the same
 requests, and the same checks in plain Python.
 """
 
@@ -37,8 +37,9 @@ P50_NS_MAX = 100.0
 #: Every limit is set, and above what any of these orders comes to. In the units of each limit.
 LIMIT_VALUES = {
     "min_order_quantity": 1, "max_order_quantity": 10**6, "min_order_notional": 1, "max_order_notional": 10**12,
-    "price_collar_percent": 50_000, "max_position_quantity": 10**7, "max_position_notional": 10**14, "max_open_positions": 1_000,
-    "max_concentration_percent": 500_000, "max_gross_exposure": 10**15, "max_net_exposure": 10**15, "max_leverage": 4_000_000,
+    "price_collar_percent": 50_000, "max_position_quantity": 10**7, "max_position_notional": 10**14,
+    "max_open_positions": 1_000, "max_concentration_percent": 500_000, "max_gross_exposure": 10**15, "max_net_exposure": 10**15,
+    "max_leverage": 4_000_000,
     "max_daily_loss": 10**12, "max_weekly_loss": 10**12, "max_drawdown": 10**12, "max_consecutive_losses": 10,
     "max_trades_per_day": 10**6, "max_reject_percent": 500_000, "max_orders_per_second": 100, "duplicate_window_ms": 10**6,
     "max_executions": 10**6, "max_volatility_percent": 50_000,

@@ -9,7 +9,7 @@ from pipeline.risk.held import Held, make_held
 from pipeline.risk.limits import Limits
 from pipeline.tables import BAR, LIMITS, MARK, POSITION, SCOPE_FEES, SCOPE_REALISED, SCOPE_WORDS, SERIES
 from pipeline.topology import Sizes
-from shm.jit import njit_inline
+from shm.jit import njit_inline, njit_merged
 from shm.layout import CACHE_LINE, WORD
 from shm.prefetch import prefetch
 from shm.rows import Table, current, open_table
@@ -66,7 +66,7 @@ def open_guard(segment: Segment, sizes: Sizes, limits: Limits) -> Guard:
     )
 
 
-@njit_inline
+@njit_merged
 def scope_word(guard, scope, word):
     """Return a word of a scope as it is committed."""
     return guard.scopes[scope * SCOPE_WORDS + word]
@@ -78,13 +78,13 @@ def strategy_scope(strategy):
     return 1 + strategy
 
 
-@njit_inline
+@njit_merged
 def instrument_scope(guard, instrument):
     """Return the scope of an instrument, as topology.scope_of_instrument does."""
     return 1 + guard.book_count + instrument
 
 
-@njit_inline
+@njit_merged
 def profit(guard, scope, of_scope):
     """Return the P&L of a scope in money units, realised - fees + unrealised, with the sums of this moment.
 
@@ -97,7 +97,7 @@ def profit(guard, scope, of_scope):
     return bounded(realised - fees + guard.sums[of_scope, UNREALISED])
 
 
-@njit_inline
+@njit_merged
 def ask_ahead(guard, strategy, instrument):
     """Ask for what the check of an order reads of its strategy and instrument, all of it at once.
 

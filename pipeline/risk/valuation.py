@@ -23,7 +23,7 @@ from pipeline.risk.guard import (
     WORST_LOTS,
 )
 from pipeline.risk.positions import unrealised_tick_lots
-from shm.jit import njit_inline, njit_inner
+from shm.jit import njit_inline, njit_inner, njit_merged
 from shm.rows import current
 
 
@@ -48,7 +48,7 @@ def worst_lots(position):
     return max(abs(quantity + position["working_buy_lots"]), abs(quantity - position["working_sell_lots"]))
 
 
-@njit_inline
+@njit_merged
 def value_held(guard, strategy, instrument):
     """Fill `guard.sums` from the held positions as they are committed.
 
@@ -61,7 +61,7 @@ def value_held(guard, strategy, instrument):
         value_within_bounds(guard, strategy, instrument)
 
 
-@njit_inline
+@njit_merged
 def value_plainly(guard, strategy, instrument):
     """Do as `value_held`, without a bound at each addition.
 
