@@ -59,14 +59,13 @@ from pipeline.risk.limits import (
     UNLIMITED,
 )
 from pipeline.risk.losses import check_losses
-from pipeline.risk.proposal import at_least, at_most, at_most_share, find, propose
+from pipeline.risk.proposal import at_least, at_most, at_most_share, find, propose, reference_half_ticks
+from pipeline.risk.quick import LIMIT_COUNT, lacks, passes_quickly
 from pipeline.risk.rate import conforms
 from pipeline.risk.valuation import value_held
-from pipeline.tables import LIMIT_NAMES, SCOPE_FLATTENS, SCOPE_RATE_NS, SCOPE_RESTRICTED, SCOPE_STATE
+from pipeline.tables import SCOPE_FLATTENS, SCOPE_RATE_NS, SCOPE_RESTRICTED, SCOPE_STATE
 from pipeline.topology import RISK_NOW_NS
 from shm.jit import njit_inner, njit_merged
-
-LIMIT_COUNT = len(LIMIT_NAMES)
 
 
 @njit_merged
@@ -97,14 +96,20 @@ def check_order(guard, calendar_reason, strategy, instrument, request):
     reason = check_states(guard, order)
     if reason == REASON_NONE:
         reason = check_market(guard, order, calendar_reason)
-    if reason == REASON_NONE:
-        reason = check_size(guard, order)
-    if reason == REASON_NONE and not order.reduces:
-        value_held(guard, strategy, instrument)
-        reason = check_exposure(guard, order)
-        if reason == REASON_NONE:
-            reason = check_losses(guard, order)
+    if reason == REASON_NONE and (order.reduces or not passes_quickly(guard, order)):
+        reason = check_limits(guard, order)
     return reason if reason != REASON_NONE else check_pace(guard, order)
+
+
+@njit_inner
+def check_limits(guard, order):
+    """Return REJECT_* where the order does not keep to the limits of size, exposure and losses."""
+    reason = check_size(guard, order)
+    if reason != REASON_NONE or order.reduces:
+        return reason
+    value_held(guard, order.strategy, order.instrument)
+    reason = check_exposure(guard, order)
+    return reason if reason != REASON_NONE else check_losses(guard, order)
 
 
 @njit_merged
@@ -169,13 +174,8 @@ def check_market(guard, order, calendar_reason):
 @njit_merged
 def check_size(guard, order):
     """Return REJECT_* where a limit is not set, or the order by itself is too small, too large or too far from the market."""
-    words = guard.limit_rows.words
-    lacking = False
-    # All of them, without a way out, so that the compiler looks at several at once.
-    for limit_id in range(LIMIT_COUNT):
-        for k in range(3):
-            lacking |= words[order.limits[k], limit_id] == NOT_SET
-    if lacking:
+    words, limits = guard.limit_rows.words, order.limits
+    if (lacks(words, limits[0]) | lacks(words, limits[1]) | lacks(words, limits[2])) < 0:
         find_lacking(guard.found, words, order.limits, order.scopes)
         return REJECT_NO_LIMIT
     instrument, lots = order.instrument, order.lots
@@ -197,24 +197,10 @@ def find_lacking(found, words, copies, scopes):
     """Leave in `found` the first limit of the first scope that is not set."""
     for k in range(2, -1, -1):
         for limit_id in range(LIMIT_COUNT - 1, -1, -1):
-            if words[copies[k], limit_id] == NOT_SET:
+            if words[copies[k], limit_id] <= NOT_SET:
                 found[FOUND_LIMIT] = NOT_SET
                 found[FOUND_SCOPE] = scopes[k]
                 found[FOUND_LIMIT_ID] = limit_id
-
-
-@njit_merged
-def reference_half_ticks(guard, mark):
-    """Return the price that an order is held against, in half ticks: the last trade, else the mid, else the side that is known.
-
-    A trade older than the stale age counts only where there is no quote.
-    """
-    bid, ask, last = mark["bid_ticks"], mark["ask_ticks"], mark["last_ticks"]
-    if last > 0 and guard.words[RISK_NOW_NS] - mark["trade_ns"] <= guard.limits.stale_ns:
-        return 2 * last
-    if bid > 0 and ask > 0:
-        return bid + ask
-    return 2 * max(bid, ask) if bid > 0 or ask > 0 else 2 * last
 
 
 @njit_merged

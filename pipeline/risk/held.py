@@ -17,12 +17,12 @@ NOT_HELD = -1
 
 
 class Held(NamedTuple):
-    """The list's arrays, int64, private to the process."""
+    """The list's arrays, private to the process. The packed ones are uint32: an index that cannot be negative costs less."""
 
     rows: np.ndarray  #: rows of the positions table
     books: np.ndarray  #: whose position it is: the strategy's slot
     instruments: np.ndarray
-    places: np.ndarray  #: by row of the positions table
+    places: np.ndarray  #: int64, by row of the positions table
     count: np.ndarray  #: one word: how many are held
     instrument_count: int
 
@@ -30,7 +30,7 @@ class Held(NamedTuple):
 def make_held(positions: Table, instrument_count: int) -> Held:
     """Return the list of what the positions table holds at this moment."""
     row_count = len(positions.commits)
-    rows, books, instruments = (np.zeros(row_count, np.int64) for _ in range(3))
+    rows, books, instruments = (np.zeros(row_count, np.uint32) for _ in range(3))
     held = Held(rows, books, instruments, np.full(row_count, NOT_HELD, np.int64), np.zeros(1, np.int64), instrument_count)
     restore(held, positions)
     return held
@@ -73,7 +73,7 @@ def leave(held, row):
     if place == NOT_HELD:
         return
     last = held.count[0] - 1
-    moved = held.rows[last]
+    moved = np.int64(held.rows[last])
     held.rows[place] = moved
     held.books[place] = held.books[last]
     held.instruments[place] = held.instruments[last]

@@ -9,7 +9,7 @@ from pipeline.risk.amounts import AMOUNT_MAX, PPM, share_found, share_of
 from pipeline.risk.guard import FOUND_LIMIT, FOUND_LIMIT_ID, FOUND_SCOPE, FOUND_VALUE, instrument_scope, strategy_scope
 from pipeline.risk.limits import UNLIMITED
 from pipeline.risk.positions import left_to_exit
-from pipeline.topology import ACCOUNT
+from pipeline.topology import ACCOUNT, RISK_NOW_NS
 from shm.jit import njit_inline, njit_inner, njit_merged
 from shm.rows import current
 
@@ -54,6 +54,20 @@ def propose(guard, strategy, instrument, request):
     open_lots = position["quantity_lots"]
     reduces = open_lots != 0 and (open_lots > 0) != (side > 0) and lots <= left_to_exit(position)
     return Proposal(scopes, limits, strategy, instrument, row, copy, side, lots, limit_ticks, price, reduces)
+
+
+@njit_merged
+def reference_half_ticks(guard, mark):
+    """Return the price that an order is held against, in half ticks: the last trade, else the mid, else the side that is known.
+
+    A trade older than the stale age counts only where there is no quote.
+    """
+    bid, ask, last = mark["bid_ticks"], mark["ask_ticks"], mark["last_ticks"]
+    if last > 0 and guard.words[RISK_NOW_NS] - mark["trade_ns"] <= guard.limits.stale_ns:
+        return 2 * last
+    if bid > 0 and ask > 0:
+        return bid + ask
+    return 2 * max(bid, ask) if bid > 0 or ask > 0 else 2 * last
 
 
 @njit_merged

@@ -57,7 +57,7 @@ def value_held(guard, strategy, instrument):
         strategy: Slot whose sums stand in row OF_STRATEGY.
         instrument: Whose sums stand in row OF_INSTRUMENT.
     """
-    if not value_plainly(guard, strategy, instrument):
+    if value_plainly(guard, strategy, instrument) >= AMOUNT_MAX:
         value_within_bounds(guard, strategy, instrument)
 
 
@@ -66,45 +66,45 @@ def value_plainly(guard, strategy, instrument):
     """Do as `value_held`, without a bound at each addition.
 
     Returns:
-        Whether all of it together is so little that no sum can pass AMOUNT_MAX; else the sums are of no use.
+        float64, what no sum is above; where that is AMOUNT_MAX or more the sums are of no use.
     """
     held, sums = guard.held, guard.sums
+    # Sums in registers: what is stored here would be waited for there.
     gross, bought, sold, unrealised = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     its_gross, its_bought, its_sold, its_unrealised, its_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    for word in range(WORST_LOTS + 1):
-        sums[OF_INSTRUMENT, word] = 0
+    clear(sums)
     most = 0.0
     for place in range(held.count[0]):
-        of_instrument = held.instruments[place]
-        position = guard.positions.copies[current(guard.positions, held.rows[place])]
+        of_instrument = np.int64(held.instruments[place])
+        position = guard.positions.copies[current(guard.positions, np.int64(held.rows[place]))]
         mark, value_units = guard.marks[of_instrument], guard.limits.value_units[of_instrument]
         price, lots = exposure_price(mark, position), worst_lots(position)
         open_tick_lots = unrealised_tick_lots(position, mark)
         # In floats, which cannot wrap: what follows is within this, and fits a word as long as this is below AMOUNT_MAX.
         most += (np.float64(lots) * np.float64(price) + abs(np.float64(open_tick_lots))) * np.float64(value_units)
         if most >= AMOUNT_MAX:
-            return False
+            return most
         value = price * value_units
+        row_gross, row_unrealised = lots * value, open_tick_lots * value_units
         row_bought = (position["quantity_lots"] + position["working_buy_lots"]) * value
         row_sold = (position["quantity_lots"] - position["working_sell_lots"]) * value
-        row_gross, row_unrealised = lots * value, open_tick_lots * value_units
         gross += row_gross
         bought += row_bought
         sold += row_sold
         unrealised += row_unrealised
-        # Without a branch: whose position comes next is as good as chance.
-        its = np.int64(held.books[place] == strategy)
-        its_gross += its * row_gross
-        its_bought += its * row_bought
-        its_sold += its * row_sold
-        its_unrealised += its * row_unrealised
-        its_count += its
+        # Without a branch: whose position comes next is as good as chance. All bits where it is the strategy's, else none.
+        its = -np.int64(held.books[place] == strategy)
+        its_gross += its & row_gross
+        its_bought += its & row_bought
+        its_sold += its & row_sold
+        its_unrealised += its & row_unrealised
+        its_count -= its
         if of_instrument == instrument:
             add_value(sums[OF_INSTRUMENT], row_gross, row_bought, row_sold, row_unrealised)
             sums[OF_INSTRUMENT, WORST_LOTS] += lots
     set_value(sums[OF_ACCOUNT], gross, bought, sold, unrealised, held.count[0])
     set_value(sums[OF_STRATEGY], its_gross, its_bought, its_sold, its_unrealised, its_count)
-    return True
+    return most
 
 
 @njit_inline
@@ -115,6 +115,14 @@ def set_value(row, gross, bought, sold, unrealised, count):
     row[SHORT_SUM] = sold
     row[UNREALISED] = unrealised
     row[HELD_COUNT] = count
+
+
+@njit_inline
+def clear(sums):
+    """Set all sums to 0."""
+    for row in range(3):
+        for word in range(WORST_LOTS + 1):
+            sums[row, word] = 0
 
 
 @njit_inline
@@ -131,12 +139,10 @@ def add_value(row, gross, bought, sold, unrealised):
 def value_within_bounds(guard, strategy, instrument):
     """Do as `value_held`, each sum held to AMOUNT_MAX. For accounts beyond all measure."""
     held, sums, limits = guard.held, guard.sums, guard.limits
-    for row in range(3):
-        for word in range(WORST_LOTS + 1):
-            sums[row, word] = 0
+    clear(sums)
     for place in range(held.count[0]):
-        of_instrument = held.instruments[place]
-        position = guard.positions.copies[current(guard.positions, held.rows[place])]
+        of_instrument = np.int64(held.instruments[place])
+        position = guard.positions.copies[current(guard.positions, np.int64(held.rows[place]))]
         mark, value_units = guard.marks[of_instrument], limits.value_units[of_instrument]
         price, quantity, lots = exposure_price(mark, position), position["quantity_lots"], worst_lots(position)
         gross = worth(lots, price, value_units)
