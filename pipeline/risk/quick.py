@@ -1,10 +1,10 @@
 """Most orders keep to all limits by far: whether one does, found with few instructions and hardly a branch.
 
-No answer here is a refusal. What may pass a limit, by how little ever, or counts beyond AMOUNT_MAX, is looked at once more by the
+No answer here is a refusal. What may pass a limit, by how little ever, or comes near AMOUNT_MAX, is looked at once more by the
 checks themselves (pipeline.risk.checks), which know the first that fails, and what is to be said of it.
 
-Every comparison leaves its answer in the sign of an int64, and all signs are joined. UNLIMITED and NOT_SET are negative, so ~limit
-takes them out; NOT_SET + 1 is negative, UNLIMITED + 1 is not.
+Every comparison leaves its answer in the sign of an int64, and all signs are joined. UNLIMITED and NOT_SET are negative, so
+~limit takes them out; NOT_SET + 1 is negative, UNLIMITED + 1 is not.
 """
 
 import numpy as np
@@ -16,7 +16,6 @@ from pipeline.risk.guard import (
     LONG_SUM,
     OF_ACCOUNT,
     OF_INSTRUMENT,
-    OF_STRATEGY,
     SHORT_SUM,
     UNREALISED,
     WORST_LOTS,
@@ -54,6 +53,7 @@ from pipeline.tables import (
     SCOPE_REALISED,
     SCOPE_WEEK_PNL,
 )
+from shm.atomics import fence_release
 from shm.jit import njit_inline, njit_merged
 
 LIMIT_COUNT = len(LIMIT_NAMES)
@@ -73,6 +73,9 @@ def passes_quickly(guard, order):
         The money words of the scopes are below AMOUNT_MAX.
     """
     sums, instrument, words, limits = guard.sums, order.instrument, guard.limit_rows.words, order.limits
+    signs = lacks(words, limits[0]) | lacks(words, limits[1]) | lacks(words, limits[2])
+    # No instruction, but a bound to the compiler: it would keep all 66 limits on the stack until each is compared.
+    fence_release()
     value_units, lot_units = guard.limits.value_units[instrument], guard.limits.lot_units[instrument]
     position = guard.positions.copies[order.position]
     before, after = worst_lots(position), worst_after(position, order)
@@ -87,7 +90,6 @@ def passes_quickly(guard, order):
     equity = guard.limits.balance_units + realised - fees + sums[OF_ACCOUNT, UNREALISED] if most < AMOUNT_MAX else np.int64(0)
     if most_lots * np.float64(lot_units) >= AMOUNT_MAX or equity <= 0:
         return False
-    signs = lacks(words, limits[0]) | lacks(words, limits[1]) | lacks(words, limits[2])
     quantity, notional = order.lots * lot_units, order.lots * order.price_ticks * value_units
     signs |= short(words, limits, MIN_ORDER_QUANTITY, quantity) | short(words, limits, MIN_ORDER_NOTIONAL, notional)
     signs |= over(words, limits, MAX_ORDER_QUANTITY, (quantity, quantity, quantity))
