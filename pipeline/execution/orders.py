@@ -13,7 +13,7 @@ Rows are used in turn. One whose order still works is passed over, so that an or
 
 import numpy as np
 
-from pipeline.execution.order_index import NOT_SEEN, forget, recall, remember
+from pipeline.order_index import NOT_SEEN, forget, recall, remember
 from pipeline.execution.paper import BAD_TYPE, DUPLICATE, NO_MARKET, TAKEN, cancel_order, knows, submit
 from pipeline.messages import (
     ACCEPTED,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import topology
-from pipeline.execution.order_index import OrderIndex, make_index
+from pipeline.order_index import OrderIndex, make_index
 from pipeline.execution.paper import PaperVenue, open_venue
 from pipeline.messages import ORDER, REPORT, TICK
 from pipeline.tables import ORDER_STATE
