@@ -23,7 +23,6 @@ from pipeline.risk.scopes import open_scopes
 from pipeline.risk.trading_states import change_state, forgive
 from pipeline.tables import LIMITS, MARK, POSITION, SCOPE_WORDS
 from shm import counters, ring, rows
-from shm.atomics import store_relaxed
 from shm.segment import finish, open_private
 from shm.transaction import commit, open_transaction, stage
 
@@ -146,8 +145,7 @@ class Books:
     def take_tick(self, tick: Tick) -> None:
         """Move time, look when it is time, move the mark."""
         state = self.state
-        if tick.now_ns > state.words[topology.RISK_NOW_NS]:
-            store_relaxed(state.words, topology.RISK_NOW_NS, tick.now_ns)
+        state.words[topology.RISK_NOW_NS] = max(state.words[topology.RISK_NOW_NS], tick.now_ns)
         self.look()
         if tick.bid > 0:
             mark = state.marks[tick.instrument]

@@ -76,7 +76,7 @@ class AccountTwin:
 
     Args:
         values: Money units in one tick-lot, by instrument.
-        limits: Of each scope of the breaker (0 the account, 1 + s a strategy): name of the limit to its value; absent = unlimited.
+        limits: Of each scope of the breaker (0 the account, 1 + s a strategy): name of a limit to its value; absent = none.
         settings: review_ns, breaker_state, cooldown_ns, auto_resumes, reject_window_ns, reject_orders_min, day_start_ns.
     """
 
@@ -90,7 +90,7 @@ class AccountTwin:
         self.changes: list[tuple[int, int, int, int, int, int]] = []
 
     def fill(self, key: Key, side: int, lots: int, price: int, fee: int) -> None:
-        """Take one fill; where it flips, what closes and what opens are told apart by lots, and the fee is the closing trade's."""
+        """Take one fill; where it flips, what closes and what opens are told apart by lots; the fee is the closing trade's."""
         book, value = self.books[key], self.values[key[1]]
         book.cash -= side * lots * price * value
         book.fees += fee

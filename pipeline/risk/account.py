@@ -32,7 +32,7 @@ from shm.jit import njit, njit_inline, njit_inner
 from shm.rows import Table, current, edit
 from shm.transaction import Transaction, stage, staged
 
-#: Of a position's scopes, the first ones: the account and its strategy. Instruments have no limits of losses, trades and rejects.
+#: Of a position's scopes, the first ones: the account and its strategy. Instruments have no limits of losses, trades, rejects.
 JUDGED = 2
 
 
@@ -157,7 +157,7 @@ def book_order(account, row):
 
 @njit
 def book_exit(account, row):
-    """Count an exit of a stop in the order rate, and nowhere else. Call it in the transaction that publishes the exit, each time."""
+    """Count an exit of a stop in the order rate, and nowhere else. Call it in the transaction that publishes the exit."""
     for kind in range(KINDS):
         push_rate(account, scope_of_row(account.scopes, row, kind))
 

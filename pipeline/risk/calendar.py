@@ -26,7 +26,7 @@ SINCE, UNTIL, REASON = 0, 1, 2
 
 
 class Calendar(NamedTuple):
-    """All hours and blackouts, as kernels take them; int64. Hours h have the places first[h] to first[h + 1] - 1 of an array."""
+    """All hours and blackouts, as kernels take them; int64. Hours h have the places first[h] to first[h + 1] - 1."""
 
     hours_of: np.ndarray  #: by instrument: number of its hours, or ALWAYS
     range_first: np.ndarray

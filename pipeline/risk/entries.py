@@ -11,6 +11,7 @@ from pipeline.messages import (
     REJECT_BAD_REQUEST,
     REJECT_ENTRIES_BLOCKED,
     REJECT_NO_ROOM,
+    REJECT_STALE,
     REJECT_UNKNOWN_INSTRUMENT,
     REQUEST_REFUSED,
     SET_STOP,
@@ -18,6 +19,7 @@ from pipeline.messages import (
 )
 from pipeline.order_ids import entry_order_id
 from pipeline.risk.arming import has_spare_slots
+from pipeline.risk.checks import check_request
 from pipeline.risk.commands import cancel_stop, move_stop, set_stop
 from pipeline.risk.events import new_event
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX

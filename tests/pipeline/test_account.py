@@ -1,4 +1,4 @@
-"""The account's books: what fills and orders mean for totals, trades and counters, and that totals are the sum of the positions."""
+"""The account's books: what fills and orders mean for totals, trades and counters; totals are the sum of the positions."""
 
 from __future__ import annotations
 
