@@ -32,8 +32,6 @@ SIZES = topology.Sizes(
 )  # fmt: skip
 #: Word of risk.state that no stage uses: how many inputs are taken.
 INPUTS_TAKEN = topology.STATE_WORDS - 1
-#: A review is not due while this many events are not read: SCOPES_AT_ONCE of the ring must be free.
-SCOPE_COUNT = SIZES.scope_count
 
 
 class Fill(NamedTuple):
@@ -120,6 +118,11 @@ class Books:
         """Take the inputs that shared memory says are not taken yet."""
         while (taken := int(self.state.words[INPUTS_TAKEN])) < len(inputs):
             self.take(inputs[taken])
+
+    def play_on(self, inputs: Sequence[Input]) -> None:
+        """Take more inputs."""
+        for given in inputs:
+            self.take(given)
 
     def take(self, given: Input) -> None:
         """Take one input."""
