@@ -332,6 +332,15 @@ def test_person_that_resumes_forgives_a_drawdown_until_there_is_a_new_peak() -> 
     assert (1, REDUCING, BY_DRAWDOWN, 5, 4) == changes(books)[-1]
 
 
+def test_person_that_resumes_forgives_a_weekly_loss_until_monday() -> None:
+    """The days of the week do not end it."""
+    books = Books((1, 1, 1), {ACCOUNT: {"max_weekly_loss": 4}}, review_ns=SECOND_NS)
+    books.play([*lost(5), Tick(NOON_NS + SECOND_NS), Person(ACCOUNT, ACTIVE), Tick(NOON_NS + DAY_NS)])
+    assert 1 << BY_WEEKLY_LOSS == books.word(ACCOUNT, SCOPE_FORGIVEN)
+    books.take(Tick(NOON_NS + WEEK_NS))
+    assert [0, ACTIVE] == [books.word(ACCOUNT, word) for word in (SCOPE_FORGIVEN, SCOPE_STATE)]
+
+
 def test_person_that_resumes_makes_counters_start_anew() -> None:
     """Losses in a row and rejects are 0; orders of the day are not, but are let pass."""
     limits = {"max_consecutive_losses": 1, "max_trades_per_day": 1, "max_reject_percent": 1}
