@@ -83,7 +83,7 @@ class Books:
         settings: Of Limits.
     """
 
-    def __init__(self, values: Sequence[int], limits: dict[int, dict[str, int]] | None = None, **settings: int) -> None:
+    def __init__(self, values: Sequence[int], limits: dict[int, dict[str, int]] | None = None, **settings: Any) -> None:
         self.limits = Limits(np.array(values, np.int64), np.ones(len(values), np.int64), **settings)
         self.segment = open_private(topology.regions(SIZES, 64))
         finish(self.segment)

@@ -31,9 +31,9 @@ VALUES = (1, 25, 1_000_000)
 STRATEGY, INSTRUMENT = 2, 5
 
 
-def filled(*fills: Fill, **settings: int) -> Books:
+def filled(*fills: Fill) -> Books:
     """Return books that have taken these fills."""
-    books = Books(VALUES, **settings)
+    books = Books(VALUES)
     books.play(fills)
     return books
 
@@ -219,7 +219,7 @@ def test_books_killed_at_any_store_count_each_input_once() -> None:
     expected = remembered(books)
     books.segment.memory[:] = pristine
     books.open()
-    died = []
+    died: list[np.ndarray] = []
 
     def look_ahead(where: str) -> None:
         """Let a new process go on from here, then bring all back."""

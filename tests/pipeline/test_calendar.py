@@ -279,4 +279,4 @@ def test_hours_of_an_example_are_arrays_of_words() -> None:
     hours = parse_sessions(GLOBEX, "session")
     assert isinstance(hours, Hours)
     for pairs in hours:
-        assert (np.int64, 2) == (pairs.dtype, pairs.shape[1])
+        assert ("int64", 2) == (pairs.dtype.name, pairs.shape[1])
