@@ -2,7 +2,7 @@
 value is sound already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from pipeline.config_risk_checks import account_faults, risk_faults
@@ -28,7 +28,8 @@ def faults(config: Config) -> Iterator[Fault]:
     yield from risk_faults(config)
     if config.feed.kind == "simulator":
         yield from _symbols("risk.restricted", config.risk.restricted, config)
-        yield from _symbols("risk.instruments", tuple(row.symbol for row in config.risk.instruments), config)
+        yield from _symbols("risk.instruments", [row.symbol for row in config.risk.instruments], config)
+        yield from _symbols("risk.blackouts", [name for text in config.risk.blackouts for name in text.split()[1:]], config)
     yield from _stops(config)
     yield from _demo(config)
     yield from _rings(config)
@@ -110,7 +111,7 @@ def _cores(config: Config) -> Iterator[Fault]:
             yield what, 'give it a core of its own, or wait = "yield"'
 
 
-def _symbols(path: str, symbols: tuple[str, ...], config: Config) -> Iterator[Fault]:
+def _symbols(path: str, symbols: Sequence[str], config: Config) -> Iterator[Fault]:
     known = [row.symbol for row in config.instruments]
     for symbol in symbols:
         if symbol not in known:

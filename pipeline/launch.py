@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import Config, config_to_json, for_symbols, with_overrides
+from pipeline.config import Config, config_to_json, with_overrides, without_symbols
 from pipeline.errors import LaunchError
 from pipeline.ingest.recordings import open_recording
 from pipeline.instruments import Instruments
@@ -160,9 +160,7 @@ def _instruments(config: Config, symbols: Sequence[str]) -> tuple[Instruments, C
     if not symbols:
         return table, config
     chosen = Instruments(table[table.index(symbol)] for symbol in dict.fromkeys(symbols))
-    left_out = set(table.symbols) - set(symbols)
-    named = {*config.risk.restricted, *(row.symbol for row in config.risk.instruments)}
-    return chosen, for_symbols(config, named - left_out)
+    return chosen, without_symbols(config, set(table.symbols) - set(symbols))
 
 
 def _port(config: Config) -> int:

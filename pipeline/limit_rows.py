@@ -67,6 +67,9 @@ def unknown_symbols(config: Config, known: Iterable[str]) -> list[ConfigurationE
     symbols = list(dict.fromkeys([*known, *(row.symbol for row in config.instruments)]))
     named = [(f"risk.instruments[{index}].symbol", row.symbol) for index, row in enumerate(config.risk.instruments)]
     named += [("risk.restricted", symbol) for symbol in config.risk.restricted]
+    named += [
+        (f"risk.blackouts[{index}]", symbol) for index, text in enumerate(config.risk.blackouts) for symbol in text.split()[1:]
+    ]
     problems = []
     for path, symbol in named:
         if symbol not in symbols:
