@@ -34,7 +34,9 @@ SECOND_NS = 1_000_000_000
 FIRST_YEAR, LAST_YEAR = 1970, 2100
 
 EXAMPLE = 'write "always", or days, hours and a time zone such as "Mon-Fri 09:30-16:00 America/New_York"'
-BLACKOUT_EXAMPLE = 'write begin and end in UTC, such as "2026-12-24T18:00:00Z/2026-12-26T00:00:00Z", then symbols, or none for all'
+BLACKOUT_EXAMPLE = (
+    'write begin and end in UTC, such as "2026-12-24T18:00:00Z/2026-12-26T00:00:00Z", then symbols, or none for all'
+)
 RANGE = re.compile(r"(?:(?P<first>[A-Za-z]+)(?:-(?P<last>[A-Za-z]+))?\s+)?(?P<opens>\d\d?:\d\d)-(?P<closes>\d\d?:\d\d)")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?Z")
 

@@ -99,7 +99,7 @@ def closed_reason(calendar, instrument, now_ns):
         REASON_NONE, REJECT_SESSION, or REJECT_BLACKOUT within its session.
     """
     kept = calendar.kept
-    if kept[instrument, SINCE] <= now_ns and now_ns < kept[instrument, UNTIL]:
+    if kept[instrument, SINCE] <= now_ns < kept[instrument, UNTIL]:
         return kept[instrument, REASON]
     return look_up(calendar, instrument, now_ns)
 
