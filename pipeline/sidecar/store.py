@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from pipeline.errors import StoplineError, UserError, one_line
+from pipeline.errors import DatabaseError, one_line
 from pipeline.instruments import Instruments
 from pipeline.sidecar.columns import ABSENT_AT_ZERO, COLUMNS, Columns, Scales
 from pipeline.sidecar.schema import FINGERPRINT, TABLES, VIEWS
@@ -26,12 +26,14 @@ MEMORY_LIMIT = "128MB"
 CHECKPOINT_THRESHOLD = "64MB"
 
 
-class DatabaseError(UserError):
-    """The database file cannot be opened or used as it is."""
-
-
-class StoreError(StoplineError):
+class StoreError(DatabaseError):
     """A flush failed; its rows stay where they were. Worth trying again after `reopen`."""
+
+    retryable = True
+
+    def __init__(self, reason: str, path: Path) -> None:
+        super().__init__(reason, str(path), "free some room on its disk, or choose another --db")
+        self.reason = reason
 
 
 class Run(NamedTuple):
@@ -147,7 +149,7 @@ class Store:
     @property
     def _live(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            raise StoreError(f"{self.path} is not open")
+            raise StoreError("is not open", self.path)
         return self._connection
 
     def _insert(self, table: str, columns: Columns) -> None:
@@ -169,7 +171,7 @@ class Store:
     def _failed(self, error: duckdb.Error) -> StoreError:
         """Drop the connection: after an error nothing is assumed about it. Return what to raise."""
         self._disconnect()
-        return StoreError(_reason(error))
+        return StoreError(_reason(error), self.path)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -83,8 +83,7 @@ class SidecarStage:
             self._resume()
         except StoreError as error:
             self._server.stop()
-            remedy = "free some room on its disk, or choose another --db"
-            raise LaunchError(f"the database cannot be written: {error}", self._settings.database, remedy) from None
+            raise LaunchError(f"the database cannot be written: {error.reason}", error.where, error.remedy) from error
         except UserError:
             self._server.stop()
             raise
