@@ -244,7 +244,8 @@ class Supervisor:
             order = {"name": name, "incarnation": int(words[heartbeat.INCARNATION]), "log": str(self._log(name).absolute())}
             self._selector.unregister(standby.pidfd)
             self._standby = None
-            standby.name, standby.log = name, self._log(name)
+            standby.name = name
+            standby.log_into(self._log(name))
             # A standby that died this very moment shows on its pidfd, now as this worker, and is replaced in turn.
             standby.say(json.dumps(order))
             self._watch(name, standby)

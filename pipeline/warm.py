@@ -26,6 +26,7 @@ from pipeline.config import Config, config_from_json, with_overrides
 from pipeline.errors import UserError
 from pipeline.ingest.feeds.simulator import Simulator, SimulatorSettings
 from pipeline.instruments import Instrument, Instruments
+from pipeline.log import log, log_to_stderr
 from pipeline.messages import TICK
 from pipeline.stage import stage_class
 from pipeline.topology import Sizes, regions, set_up, write_about
@@ -110,6 +111,7 @@ def warm_up_simulator() -> None:
 def main() -> int:
     """Compile all that the description of an instance on standard input needs, then leave the marker."""
     die_with_supervisor()
+    log_to_stderr("compiler")
     about = json.load(sys.stdin)
     names = about["warm"]
     print(names[0], flush=True)
@@ -118,7 +120,7 @@ def main() -> int:
             if done < len(names):
                 print(names[done], flush=True)
     except (UserError, SharedMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        log.error("%s", error, exc_info=error)
         return 2
     # The control socket sends as a strategy does.
     warm_up_client()

@@ -43,11 +43,9 @@ def test_one_line_with_ordinary_unicode_leaves_it_alone():
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        "ConfigurationError", "InstrumentError", "RecordingError", "MarketDataError", "InstanceError", "LaunchError",
-        "OrderValidationError", "RiskCheckError", "ExecutionError", "NetworkError", "DatabaseError",
-    ],  # fmt: skip
-)
+    ["ConfigurationError", "InstrumentError", "RecordingError", "MarketDataError", "InstanceError", "LaunchError",
+     "OrderValidationError", "RiskCheckError", "ExecutionError", "NetworkError", "DatabaseError"],
+)  # fmt: skip
 def test_user_errors_all_kinds_survive_pickling(kind):
     """An error can cross from a worker to the supervisor with its three parts."""
     error = pickle.loads(pickle.dumps(getattr(errors, kind)("what", "where", "remedy")))

@@ -15,9 +15,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.errors import LaunchError
+from pipeline.errors import DatabaseError, LaunchError
 from pipeline.messages import TIMER
-from pipeline.sidecar.store import DatabaseError
 from pipeline.sidecar.worker import SidecarStage
 from pipeline.topology import SIDECAR_COUNTERS
 from shm import counters

@@ -11,8 +11,9 @@ import duckdb
 import numpy as np
 import pytest
 
+from pipeline.errors import DatabaseError
 from pipeline.messages import EVENT, NON_FINITE, ORDER, QUOTE, REPORT, TICK, TRADE
-from pipeline.sidecar.store import DatabaseError, Run, Store, StoreError, check_database
+from pipeline.sidecar.store import Run, Store, StoreError, check_database
 from pipeline.sidecar.streams import Batch, Progress
 from tests.pipeline.sidecar_instance import INSTRUMENTS, records_of
 
