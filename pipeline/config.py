@@ -17,6 +17,8 @@ from pipeline.config_checks import faults
 from pipeline.config_rules import Walk, shown
 from pipeline.config_schema import Config
 from pipeline.errors import ConfigurationError, nearest
+from pipeline.limit_values import limit_expected
+from pipeline.tables import LIMIT_NAMES
 
 __all__ = [
     "COMMAND_LINE", "DEFAULT_PATH", "Config", "config_from_json", "config_to_json", "load_config", "parse_config",
@@ -26,13 +28,15 @@ __all__ = [
 DEFAULT_PATH = Path(__file__).resolve().parent.parent / "config.toml"
 COMMAND_LINE = "command line"
 
-_LIMIT_REMEDY = 'write a decimal such as "1000000", or "unlimited" for no limit'
-_LIMIT_MISSING = ("is missing, and a missing limit blocks every order", _LIMIT_REMEDY)
+_BLOCKS = "is missing, and a missing limit blocks every order"
 _MISSING = {
-    "risk": ("is missing, and a missing limit blocks every order", "write [risk] with its three limits"),
-    "risk.max_order_quantity": _LIMIT_MISSING,
-    "risk.max_order_notional": _LIMIT_MISSING,
-    "risk.max_position_notional": _LIMIT_MISSING,
+    "risk": (_BLOCKS, "write [risk] with its limits"),
+    "risk.strategy": (_BLOCKS, "write [risk.strategy] with the limits of every strategy"),
+    **{
+        f"{section}.{name}": (_BLOCKS, f"write {limit_expected(name, in_file=True)} for no limit")
+        for section in ("risk", "risk.strategy")
+        for name in LIMIT_NAMES
+    },
 }
 
 

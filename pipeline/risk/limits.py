@@ -1,11 +1,17 @@
-"""What the account allows, and the stops that a position gets by itself; as kernels take it."""
+"""What the account allows, the stops that a position gets by itself, and the table of limits as it is first written.
+
+`Limits` are settings that stay as they are while the stage runs. The limits of a scope, which people change meanwhile, are rows
+of the table "limits" (pipeline.tables.LIMITS).
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.messages import ATR, BID_ASK, LAST, STATIC, TAKE_PROFIT, TIME, TRAILING
-from pipeline.tables import STOP_TERMS
+from pipeline.messages import ATR, BID_ASK, LAST, REDUCING, STATIC, TAKE_PROFIT, TIME, TRAILING
+from pipeline.tables import LIMITS, STOP_TERMS
+from shm.rows import open_table
+from shm.segment import Segment
 
 #: A limit that blocks because nobody set it, and one that was written out as "unlimited".
 NOT_SET, UNLIMITED = -2, -1
@@ -16,9 +22,8 @@ DEFAULT_SERIES = (1 << 32) - 1
 class Limits(NamedTuple):
     """What the account allows, and the stops that every position gets; per-instrument arrays are int64."""
 
-    order_lots: np.ndarray  #: most lots in one order
-    order_tick_lots: np.ndarray  #: most notional in one order
-    position_tick_lots: np.ndarray  #: most notional of one position, working orders counted
+    value_units: np.ndarray  #: money units of the account in one tick of one lot (pipeline.money)
+    lot_units: np.ndarray  #: quantity units in one lot
     defaults: np.ndarray = np.zeros(0, STOP_TERMS)  #: what a position gets at its first fill; `deadline_ns` = longest holding
     retry_ns: int = 250_000_000  #: first wait before a rejected exit is sent again; doubles
     retry_ns_max: int = 5_000_000_000
@@ -34,6 +39,38 @@ class Limits(NamedTuple):
     stale_ns: int = 1 << 62  #: an instrument without a valid tick for so long is stale
     flattens: int = 0  #: 1 = positions in a stale instrument are left
     default_series: int = DEFAULT_SERIES
+    balance_units: int = 0  #: money of the account when the instance was made: equity = that + P&L
+    day_start_ns: int = 0  #: days begin so long after midnight UTC
+    review_ns: int = 100_000_000  #: stream time between two looks of the circuit breaker
+    breaker_state: int = REDUCING  #: what it sets: REDUCING or HALTED
+    cooldown_ns: int = 0  #: until it lets go by itself; 0 = never
+    auto_resumes: int = 0  #: 1 = it lets go by itself after the cooldown
+    reject_window_ns: int = 60_000_000_000  #: in which orders and rejects are counted
+    reject_orders_min: int = 10  #: orders in a window from which their share of rejects counts
+    rate_burst: int = 10  #: orders that a full token bucket holds
+    rate_reserve_ppm: int = 200_000  #: share of the bucket that is kept for exits
+
+
+def free_limits(scope_count: int) -> np.ndarray:
+    """Return rows of LIMITS, one for each scope, that limit nothing."""
+    limit_rows = np.zeros(scope_count, LIMITS)
+    for name in LIMITS.names or ():
+        limit_rows[name] = UNLIMITED
+    return limit_rows
+
+
+def write_limits(segment: Segment, limit_rows: np.ndarray) -> None:
+    """Write the limits of every scope, before any process reads them.
+
+    Args:
+        segment: The instance.
+        limit_rows: (scope count,) LIMITS.
+    """
+    table = open_table(segment, "limits", LIMITS)
+    assert len(limit_rows) == len(table.commits), "one row for each scope"
+    # Both copies, so that it does not matter which of them counts.
+    table.copies[0::2] = limit_rows
+    table.copies[1::2] = limit_rows
 
 
 def default_terms(

@@ -1,0 +1,79 @@
+"""What the pre-trade check looks at: positions, marks, limits and scopes, and where it leaves what it has found."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.risk.held import Held, make_held
+from pipeline.risk.limits import Limits
+from pipeline.tables import BAR, LIMITS, MARK, POSITION, SCOPE_WORDS, SERIES
+from pipeline.topology import Sizes
+from shm.jit import njit_inline
+from shm.rows import Table, open_table
+from shm.segment import Segment
+
+# Words of `found`: what a refused order would amount to, what is allowed, whose limit it is, and which (its place in LIMITS).
+# Value and limit are in the unit of that limit. All 0 where no limit, state or age is the reason.
+FOUND_VALUE, FOUND_LIMIT, FOUND_SCOPE, FOUND_LIMIT_ID = 0, 1, 2, 3
+# Rows of `sums`: the account's, those of the strategy and of the instrument of the order.
+OF_ACCOUNT, OF_STRATEGY, OF_INSTRUMENT = 0, 1, 2
+# Words of a row of `sums`, in money units: gross exposure, net exposure if all that is bought or all that is sold fills, open
+# P&L. Then how many positions are held, and their worst lots (of the instrument only).
+GROSS, LONG_SUM, SHORT_SUM, UNREALISED, HELD_COUNT, WORST_LOTS = 0, 1, 2, 3, 4, 5
+SUM_WORDS = 8
+
+
+class Guard(NamedTuple):
+    """The check's arrays, as kernels take them. It writes `sums` and `found` alone."""
+
+    positions: Table  #: POSITION
+    marks: np.ndarray  #: MARK per instrument
+    limit_rows: Table  #: LIMITS per scope
+    scopes: np.ndarray  #: int64, SCOPE_WORDS for each scope
+    scopes_base: int  #: index of scopes[0] in the segment's memory, for those who stage a change
+    series: Table  #: SERIES: the first are the configured one of each instrument
+    bars: np.ndarray  #: BAR per series
+    words: np.ndarray  #: topology.RISK_* words
+    limits: Limits
+    held: Held  #: private
+    sums: np.ndarray  #: int64 (3, SUM_WORDS), private
+    found: np.ndarray  #: int64 (4,), private
+    book_count: int
+
+
+def open_guard(segment: Segment, sizes: Sizes, limits: Limits) -> Guard:
+    """Open the check on an instance, with what its positions table holds at this moment."""
+    positions = open_table(segment, "positions", POSITION)
+    return Guard(
+        positions=positions,
+        marks=segment.array("marks", MARK),
+        limit_rows=open_table(segment, "limits", LIMITS),
+        scopes=segment.array("scopes"),
+        scopes_base=segment.base("scopes"),
+        series=open_table(segment, "series", SERIES),
+        bars=segment.array("bars", BAR),
+        words=segment.array("risk.state"),
+        limits=limits,
+        held=make_held(positions, sizes.instruments),
+        sums=np.zeros((3, SUM_WORDS), np.int64),
+        found=np.zeros(4, np.int64),
+        book_count=sizes.book_count,
+    )
+
+
+@njit_inline
+def scope_word(guard, scope, word):
+    """Return a word of a scope as it is committed."""
+    return guard.scopes[scope * SCOPE_WORDS + word]
+
+
+@njit_inline
+def strategy_scope(strategy):
+    """Return the scope of a strategy's slot, as topology.scope_of_strategy does."""
+    return 1 + strategy
+
+
+@njit_inline
+def instrument_scope(guard, instrument):
+    """Return the scope of an instrument, as topology.scope_of_instrument does."""
+    return 1 + guard.book_count + instrument
