@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from pipeline import topology
-from pipeline.client_account import Account, AccountReader, LimitInForce
+from pipeline.client_account import Account, AccountView, LimitInForce, Performance
 from pipeline.client_errors import ClientClosed, Fenced, RequestError, RequestsFull
 from pipeline.client_kernels import Stream, open_words_table, read_rows, send_request, warm_up
 from pipeline.client_orders import OrderCommands, order_id_of
@@ -47,7 +47,7 @@ from shm.segment import Segment
 
 __all__ = [
     "Account", "Client", "ClientClosed", "Fenced", "InstanceGone", "InvalidStop", "LastStop", "LimitInForce", "NoAnswer",
-    "NoPosition", "NoStopFound", "Order", "Position", "RequestError", "RequestsFull", "RiskCheckError", "SlotTaken", "Stop",
+    "NoPosition", "NoStopFound", "Order", "Performance", "Position", "RequestError", "RequestsFull", "RiskCheckError", "SlotTaken", "Stop",
     "StopRefused", "StopTableFull", "order_id_of", "warm_up",
 ]  # fmt: skip
 
@@ -135,7 +135,7 @@ class Client(StopCommands, OrderCommands, StreamReads):
         self._stops = StopRows(segment)
         self._marks = segment.array("marks", MARK)
         self._risk_words = segment.array("risk.state")
-        self._account_reader = AccountReader(segment, self.scopes, self.money)
+        self._account_view = AccountView(segment, self.scopes, self.money)
         self._event_view, self._desk = None, None
         self._looked_ns = 0
 
@@ -224,7 +224,10 @@ class Client(StopCommands, OrderCommands, StreamReads):
             before = self._attachment
             if before.alive:
                 return
-            after = Attachment(before.name)
+            try:
+                after = Attachment(before.name)
+            except InstanceGone:
+                raise gone(before.name) from None
             try:
                 if topology.read_about(after.segment)["instruments"] != self.about["instruments"]:
                     what = f"instance '{before.name}' was started anew with other instruments"
@@ -309,12 +312,12 @@ class Client(StopCommands, OrderCommands, StreamReads):
     def account(self) -> Account:
         """Return the account of this moment: equity, P&L, exposure, what may still be bought, its trading state."""
         self._look()
-        return self._account_reader.account()
+        return self._account_view.account()
 
-    def strategy_account(self) -> Account:
-        """Return this strategy's own share of the account: its P&L, exposure and trading state; balance is the account's."""
+    def performance(self) -> Performance:
+        """Return this strategy's share of the account: its P&L and exposure, and its own trading state."""
         self._look()
-        return self._account_reader.account(self.scopes.of(self.slot))
+        return self._account_view.performance(self.slot)
 
     def limits(self, symbol: str | None = None) -> list[LimitInForce]:
         """Return the limits that hold for this strategy: the account's, its own, and one instrument's.
@@ -323,7 +326,7 @@ class Client(StopCommands, OrderCommands, StreamReads):
             symbol: The instrument; None = without any.
         """
         self._look()
-        return self._account_reader.limits(self.slot, symbol)
+        return self._account_view.limits(self.slot, symbol)
 
     # ── From inside the strategy's own kernels ───────────────────────────────────────────────────────────────────────
 

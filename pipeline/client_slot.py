@@ -27,7 +27,7 @@ OPEN_ATTEMPTS = 10
 
 
 class InstanceGone(InstanceError):
-    """The instance has ended, or started again as another one: what this client wrote or read belongs to the past."""
+    """The instance has ended, and none of its name runs now."""
 
 
 class SlotTaken(InstanceError):
@@ -133,9 +133,7 @@ def claim_slot(attachment: Attachment, wanted: int | None, count: int, planned: 
 
 def gone(name: str) -> InstanceGone:
     """Return the error that says that an instance is no more."""
-    return InstanceGone(
-        f"instance '{name}' has ended or was started anew", str(instance_path(name)), "start it, then make a new Client"
-    )
+    return InstanceGone(f"instance '{name}' has ended", str(instance_path(name)), "start it: the next call attaches to it again")
 
 
 def _holder(segment: Segment, slot: int) -> str:

@@ -122,7 +122,7 @@ _TEXTS: dict[int, _Text] = {
         "a strategy may only tighten, and only its own scope", "loosen it with tools/ctl.py; any strategy may kill the account"
     ),
     REJECT_ORDER_TYPE: _Text("this type of order is not known, or it has no valid price", "send a market or a limit order"),
-    REJECT_BAD_REQUEST: _Text("risk does not know such a request", _SAME_SOURCES),
+    REJECT_BAD_REQUEST: _Text("its kind, side, price or scope makes no sense", f"correct it, or {_SAME_SOURCES}"),
     REJECT_NO_ROOM: _Text("there is no room for it; what is left is kept for exits", "ask again in a moment"),
     REJECT_DUPLICATE: _Text("the venue knows this order already", "wait for its report"),
 }
@@ -160,8 +160,7 @@ def refusal(event: np.void, scopes: Scopes, money: Money) -> RiskCheckError:
     if order_id:
         where.append(f"order {order_id}")
     is_measured = text.is_limit or reason == REJECT_NO_LIMIT
-    value = amount_text(limit_name, int(event["value"]), money) if text.is_limit else ""
-    limit = limit_text(limit_name, int(event["limit"]), money) if text.is_limit else ""
+    value, limit = _amounts(event, limit_name, money) if text.is_limit else ("", "")
     told = {
         "symbol": symbol or "the instrument", "scope": scope, "limit_name": limit_name, "value": value, "limit": limit,
         "quantity": instruments.quantity_text(index, int(event["quantity_lots"])) if symbol else str(event["quantity_lots"]),
@@ -173,6 +172,14 @@ def refusal(event: np.void, scopes: Scopes, money: Money) -> RiskCheckError:
     )  # fmt: skip
     error.retryable = reason in _RETRYABLE
     return error
+
+
+def _amounts(event: np.void, limit_name: str, money: Money) -> tuple[str, str]:
+    """Write what was found and what is allowed; a limit that these sources do not know as the numbers that they are."""
+    found, allowed = int(event["value"]), int(event["limit"])
+    if not limit_name:
+        return f"{found:,}", f"{allowed:,}"
+    return amount_text(limit_name, found, money), limit_text(limit_name, allowed, money)
 
 
 def _text_of(reason: int, limit_name: str) -> _Text:
