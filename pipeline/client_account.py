@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.account_view import AccountReader, AccountState, ScopeState
-from pipeline.limit_values import LIMIT_FORMS, limit_decimal, limit_text
+from pipeline.limit_values import LIMIT_FORMS, limit_decimal, limit_text, limit_word
 from pipeline.messages import STATE_REASONS, TRADING_STATES
 from pipeline.money import Money
 from pipeline.risk.limits import NOT_SET, UNLIMITED
@@ -81,6 +81,7 @@ class LimitInForce:
         name: As in config.toml.
         title: As people say it.
         value: As it would be written there; None = unlimited, or not set.
+        word: The same as text: "250000", "unlimited"; "not set" where nothing was written.
         text: For people: "250,000.00 USD", "unlimited", "not set".
         is_set: False = nothing was written, and every order of the scope is refused.
         units: As risk holds it (tables.LIMITS).
@@ -90,6 +91,7 @@ class LimitInForce:
     name: str
     title: str
     value: Decimal | None
+    word: str
     text: str
     is_set: bool
     units: int
@@ -121,13 +123,18 @@ class AccountView:
     def performance(self, strategy: int) -> Performance:
         """Return one strategy's share of it."""
         state = self._reader.read()
-        return Performance(**_performance(state.strategies[strategy], self._money))
+        return performance_of(state.strategies[strategy], self._money)
 
     def limits(self, strategy: int, symbol: str | None) -> list[LimitInForce]:
         """Return the limits of the account, of a strategy, and of an instrument unless that is None."""
         wanted = [ACCOUNT, self._scopes.of(strategy)] + ([] if symbol is None else [self._scopes.of(symbol=symbol)])
         state = self._reader.read()
         return [limit for scope in wanted for limit in limits_of(state.scopes[scope], self._money)]
+
+
+def performance_of(scope: ScopeState, money: Money) -> Performance:
+    """Return one scope's dataclass."""
+    return Performance(**_performance(scope, money))
 
 
 def account_of(state: AccountState) -> Account:
@@ -152,6 +159,7 @@ def limits_of(scope: ScopeState, money: Money) -> Iterator[LimitInForce]:
             name=name,
             title=LIMIT_FORMS[name].title,
             value=limit_decimal(name, units, money) if has_value else None,
+            word=limit_word(name, units, money),
             text=limit_text(name, units, money),
             is_set=units != NOT_SET,
             units=units,

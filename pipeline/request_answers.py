@@ -62,9 +62,9 @@ class Answers:
         self.at = events.published
         self.missed = 0
 
-    def skip(self) -> None:
-        """Pass over what is there: nobody waits for it."""
-        self.at = self._events.published
+    def pass_over(self, count: int) -> None:
+        """Look at no more than the newest `count` events: nobody waits for those before."""
+        self.at = max(self.at, self._events.published - count)
 
     def read_all(self) -> np.ndarray:
         """Return all new events: array of EVENT, oldest first, a copy."""
