@@ -30,7 +30,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SHOWN = {
     "ingest": {"received", "conflated", *TICK_REASONS},
     "risk": {
-        "entries_submitted", "exits_submitted", "stops_ended", "exits_owed",
+        "entries_submitted", "exits_submitted", "stops_ended", "exits_owed", "breaker_trips",
         *(f"{kind}_triggered" for kind in STOP_KIND_NAMES), *(f"stops_{kind}_armed" for kind in STOP_KIND_NAMES),
     },
     "execution": {"filled", "fills"},

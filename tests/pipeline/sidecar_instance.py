@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from pipeline.config import Config, load_config, with_overrides
+from pipeline.config_account import AccountSection, RateSection
 from pipeline.instruments import Instrument, Instruments
 from pipeline.messages import (
     ACCEPTED,
@@ -44,8 +45,8 @@ INSTRUMENTS = Instruments(
         Instrument("MESZ6", Decimal("0.25"), Decimal("1"), multiplier=Decimal(5)),
     ]
 )
-#: The shipped account: money units of 10**-6 USD, and USDT at par.
-MONEY: Money = money_of(INSTRUMENTS, load_config().account)
+#: Money units of 10**-6 USD.
+MONEY: Money = money_of(INSTRUMENTS, AccountSection(balance="10000000", rates=(RateSection(currency="USDT", rate="1"),)))
 SIZES = Sizes(
     instruments=3, strategies=2, ticks=4096, requests=64, orders=256, reports=256, events=256, stops=64, working_orders=256,
     venue_orders=64, notes=256,
