@@ -44,15 +44,11 @@ DuplicateWindow = Annotated[str, _rule("duplicate_window_ms")]
 Executions = Annotated[str, _rule("max_executions")]
 Volatility = Annotated[str, _rule("max_volatility_percent")]
 
-SessionText = Annotated[
-    str, Check('"always", or days and hours such as "Mon-Fri 09:30-16:00 America/New_York"', lambda text: text.strip() != "")
-]
+# What these texts say is read by pipeline.sessions (pipeline.config_risk_checks).
+SessionText = Annotated[str, Check('"always", or hours such as "Mon-Fri 09:30-16:00 America/New_York"', str.strip)]
 Blackouts = Annotated[
     tuple[str, ...],
-    Check(
-        'a list of times from/to such as ["2026-12-24T18:00:00Z/2026-12-26T00:00:00Z"]',
-        lambda texts: all(text.strip() for text in texts),
-    ),
+    Check('a list such as ["2026-12-24T18:00:00Z/2026-12-26T00:00:00Z"]', lambda texts: all(text.strip() for text in texts)),
 ]
 
 
@@ -158,7 +154,7 @@ class BreakerSection(Section, frozen=True, kw_only=True):
 class TradingSection(LimitsSection, frozen=True, kw_only=True):
     """[risk] but for its stops: the account's limits, and what is said of strategies and instruments."""
 
-    order_burst: Annotated[int, Number("1", "1000", "orders")] = 10
+    order_burst: Annotated[int, Number("1", "1000", "orders")] = 50
     order_rate_reserve_percent: PercentOrNone = Decimal("20.0")
     session: SessionText = "always"
     blackouts: Blackouts = ()

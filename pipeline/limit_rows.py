@@ -12,8 +12,8 @@ from pipeline.errors import ConfigurationError, nearest
 from pipeline.instruments import Instruments
 from pipeline.limit_values import INSTRUMENT_LIMITS, parse_limit
 from pipeline.money import Money
-from pipeline.risk.limits import UNLIMITED
-from pipeline.tables import LIMIT_NAMES, LIMITS
+from pipeline.risk.limits import free_limits
+from pipeline.tables import LIMIT_NAMES
 from pipeline.topology import ACCOUNT, Sizes, scope_of_instrument, scope_of_strategy
 
 FILE = "config.toml"
@@ -31,12 +31,10 @@ def limit_rows(config: Config, instruments: Instruments, money: Money, sizes: Si
     Returns:
         LIMITS of shape (sizes.scope_count,): account, strategies, instruments. What is not said of an instrument is UNLIMITED.
     Raises:
-        ConfigurationError: a slot or symbol is unknown, or a value is beyond what can be counted; every one of them is told.
+        ConfigurationError: a symbol is unknown, or a value is beyond what can be counted; every one of them is told.
     """
-    problems = [*_unknown_slots(config), *unknown_symbols(config, instruments.symbols)]
-    rows = np.zeros(sizes.scope_count, LIMITS)
-    for name in LIMIT_NAMES:
-        rows[name] = UNLIMITED
+    problems = unknown_symbols(config, instruments.symbols)
+    rows = free_limits(sizes.scope_count)
     risk, strategies = config.risk, rows[scope_of_strategy(0) : scope_of_strategy(sizes.book_count)]
     _fill(rows[ACCOUNT], risk, "risk", LIMIT_NAMES, money, problems)
     _fill(strategies[0], risk.strategy, "risk.strategy", LIMIT_NAMES, money, problems)
@@ -69,6 +67,9 @@ def unknown_symbols(config: Config, known: Iterable[str]) -> list[ConfigurationE
     symbols = list(dict.fromkeys([*known, *(row.symbol for row in config.instruments)]))
     named = [(f"risk.instruments[{index}].symbol", row.symbol) for index, row in enumerate(config.risk.instruments)]
     named += [("risk.restricted", symbol) for symbol in config.risk.restricted]
+    named += [
+        (f"risk.blackouts[{index}]", symbol) for index, text in enumerate(config.risk.blackouts) for symbol in text.split()[1:]
+    ]
     problems = []
     for path, symbol in named:
         if symbol not in symbols:
@@ -76,19 +77,6 @@ def unknown_symbols(config: Config, known: Iterable[str]) -> list[ConfigurationE
             remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(symbols[:12]) or 'none'}"
             problems.append(ConfigurationError(f"{path} names {shown(symbol)}, which no feed here has", FILE, remedy))
     return problems
-
-
-def _unknown_slots(config: Config) -> list[ConfigurationError]:
-    slots = config.strategies.slots
-    return [
-        ConfigurationError(
-            f"risk.strategies[{index}].slot = {row.slot} is beyond strategies.slots = {slots}",
-            FILE,
-            f"write one from 0 to {slots - 1}, or more slots",
-        )
-        for index, row in enumerate(config.risk.strategies)
-        if row.slot >= slots
-    ]
 
 
 def _fill(

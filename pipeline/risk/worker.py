@@ -6,7 +6,8 @@ from pipeline import topology
 from pipeline.config import Config
 from pipeline.config_values import parts_per_million
 from pipeline.instruments import Instruments
-from pipeline.messages import WATCH_NAMES
+from pipeline.messages import TRADING_STATES, WATCH_NAMES
+from pipeline.money import money_of
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.limits import Limits, default_terms
 from pipeline.risk.state import open_risk
@@ -20,8 +21,16 @@ from shm.wait import Waiter
 
 
 def limits_from(config: Config, instruments: Instruments) -> Limits:
-    """Turn the configured limits and stops into ticks, lots, ns and ppm; one int64 per instrument."""
-    stops = config.risk.stops
+    """Turn the configured settings of risk into units, ticks, lots, ns and ppm; the limits themselves are rows of a table.
+
+    Args:
+        config: the settings.
+        instruments: those that are traded.
+    Raises:
+        ConfigurationError: an instrument's currency has no rate, or cannot be counted in one unit with the others.
+    """
+    stops, breaker = config.risk.stops, config.risk.breaker
+    money = money_of(instruments, config.account)
     defaults = default_terms(
         static_ppm=stops.default_stop_ppm,
         trailing_ppm=stops.trailing_stop_ppm if stops.trailing_stop_enabled else 0,
@@ -34,9 +43,8 @@ def limits_from(config: Config, instruments: Instruments) -> Limits:
     defaults["watch"] = WATCH_NAMES.index(stops.watch)
     defaults["limit_ticks"], defaults["escalate_ms"] = stops.exit_limit_ticks, stops.escalate_after_ms
     return Limits(
-        order_lots=np.array(config.risk.order_lots_max(instruments), np.int64),
-        order_tick_lots=np.array(config.risk.order_tick_lots_max(instruments), np.int64),
-        position_tick_lots=np.array(config.risk.position_tick_lots_max(instruments), np.int64),
+        value_units=np.array(money.value_units, np.int64),
+        lot_units=np.array(money.lot_units, np.int64),
         defaults=defaults if stops.enforce_stops else defaults[:0],
         retry_ns=stops.exit_retry_ns,
         retry_ns_max=stops.exit_retry_ns_max,
@@ -51,6 +59,16 @@ def limits_from(config: Config, instruments: Instruments) -> Limits:
         escalate_ms=stops.escalate_after_ms,
         stale_ns=config.hygiene.stale_after_ns,
         flattens=int(config.hygiene.on_stale == "flatten"),
+        balance_units=money.balance_units,
+        day_start_ns=config.account.day_start_ns,
+        review_ns=breaker.review_ns,
+        breaker_state=TRADING_STATES.index(breaker.state),
+        cooldown_ns=breaker.cooldown_ns,
+        auto_resumes=int(breaker.auto_resume),
+        reject_window_ns=breaker.reject_window_ns,
+        reject_orders_min=breaker.reject_orders_min,
+        rate_burst=config.risk.order_burst,
+        rate_reserve_ppm=config.risk.order_rate_reserve_ppm,
     )
 
 
