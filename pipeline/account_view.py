@@ -12,6 +12,7 @@ from pipeline.instruments import Instruments
 from pipeline.messages import ACTIVE
 from pipeline.money import Money
 from pipeline.risk.limits import UNLIMITED
+from pipeline.table_rows import committed_rows
 from pipeline.tables import (
     LIMITS,
     MARK,
@@ -26,7 +27,6 @@ from pipeline.tables import (
     SCOPE_WEEK_PNL,
     SCOPE_WORDS,
 )
-from pipeline.table_rows import committed_rows
 from pipeline.topology import ACCOUNT, Sizes
 from shm.rows import open_table
 from shm.segment import Segment

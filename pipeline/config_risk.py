@@ -154,7 +154,7 @@ class BreakerSection(Section, frozen=True, kw_only=True):
 class TradingSection(LimitsSection, frozen=True, kw_only=True):
     """[risk] but for its stops: the account's limits, and what is said of strategies and instruments."""
 
-    order_burst: Annotated[int, Number("1", "1000", "orders")] = 10
+    order_burst: Annotated[int, Number("1", "1000", "orders")] = 50
     order_rate_reserve_percent: PercentOrNone = Decimal("20.0")
     session: SessionText = "always"
     blackouts: Blackouts = ()

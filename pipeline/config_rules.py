@@ -170,7 +170,7 @@ class Walk:
         if base is Decimal and not number:
             fault = "is no number"
         elif base in (float, Decimal) and number:
-            value = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+            value = found = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
             fault = rule.fault(value) if rule else ""
         if not fault:
             try:
