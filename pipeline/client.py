@@ -120,9 +120,10 @@ class Client(StopCommands, OrderCommands, StreamReads):
         self.incarnation = load_acquire_py(self._words, heartbeat.INCARNATION)
         if self._child_of is not None and self._child_of != self.incarnation:
             raise Fenced(f"{self.name} has been given to incarnation {self.incarnation}, this is {self._child_of}")
-        self._words[heartbeat.STATE] = State.BOOT
         self._words[heartbeat.PID] = os.getpid()
         self._words[heartbeat.START] = heartbeat.process_start(os.getpid())
+        # Last: with it we say that the words before are ours.
+        self._words[heartbeat.STATE] = State.BOOT
         self._cpu_ns_before = int(self._words[heartbeat.CPU_NS]) - time.process_time_ns()
         warm_up()
         self._pen = open_producer(segment, open_ring(segment, f"requests.{self.name}", REQUEST))

@@ -25,7 +25,7 @@ INSTRUMENTS = Instruments(
         Instrument("BTCUSDT", Decimal("0.10"), Decimal("0.001"), currency="USDT"),
     ]
 )
-MONEY = money_of(INSTRUMENTS, AccountSection(rates=(RateSection(currency="USDT", rate="1"),)))
+MONEY = money_of(INSTRUMENTS, AccountSection(balance="1000000", rates=(RateSection(currency="USDT", rate="1"),)))
 SIZES = topology.Sizes(
     instruments=2, strategies=3, ticks=64, requests=16, orders=64, reports=64, events=512, stops=64, working_orders=64,
     venue_orders=64,
