@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from pipeline.account_view import unrealised_tick_lots
 from pipeline.messages import STOP_KIND_NAMES, STOP_STATE_NAMES, TICK_REASONS
 from pipeline.view import View
 from shm.wait import Strategy
@@ -78,13 +79,6 @@ def positions(view: View) -> list[dict[str, Any]]:
             }
         )
     return result
-
-
-def unrealised_tick_lots(position: np.void, mark: np.void) -> int:
-    """Return the open P&L at the price at which a position could be left now; 0 where that is not known."""
-    quantity = int(position["quantity_lots"])
-    price = int(mark["bid_ticks"] if quantity > 0 else mark["ask_ticks"]) or int(mark["last_ticks"])
-    return quantity * price - int(position["cost_tick_lots"]) if price > 0 and quantity else 0
 
 
 def venue(view: View, fills_counted: int, execution: Mapping[str, int]) -> dict[str, Any]:

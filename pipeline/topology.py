@@ -144,6 +144,7 @@ SIDECAR_COUNTERS = (
     "orders_stored",
     "reports_stored",
     "events_stored",
+    "notes_stored",
     "flushes",
     "flush_errors",
     "scrapes",

@@ -25,6 +25,7 @@ from pipeline.config import Config, config_from_json, with_overrides
 from pipeline.errors import UserError
 from pipeline.ingest.feeds.simulator import Simulator, SimulatorSettings
 from pipeline.instruments import Instrument, Instruments
+from pipeline.log import log, log_to_stderr
 from pipeline.messages import TICK
 from pipeline.stage import stage_class
 from pipeline.topology import Sizes, regions, set_up, write_about
@@ -127,6 +128,7 @@ def main(arguments: Sequence[str]) -> int:
     """Compile one part of all that the description of an instance on standard input needs."""
     die_with_supervisor()
     (part,) = arguments
+    log_to_stderr(f"compiler-{part}")
     about = json.load(sys.stdin)
     names = names_of(about, part)
     try:
@@ -135,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
             for _ in warm_stages(about, [name]):
                 pass
     except (UserError, SharedMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        log.error("%s", error, exc_info=error)
         return 2
     if PARTS[part] is None:
         # The control socket sends as a strategy does.

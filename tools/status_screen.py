@@ -17,7 +17,7 @@ from rich.text import Text
 from pipeline.launch import Launch
 from pipeline.messages import MID, STOP_KIND_NAMES, STOP_TRIGGERED, TAKE_PROFIT, TICK_REASONS, TRIGGER_REASONS
 from pipeline.placement import ANY_CORE
-from pipeline.summary import unrealised_tick_lots
+from pipeline.account_view import unrealised_tick_lots
 from pipeline.usage import cpu_seconds_of
 from pipeline.view import View
 from shm.heartbeat import State
