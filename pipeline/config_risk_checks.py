@@ -1,13 +1,15 @@
 """What settings of [account] and [risk] must be to each other; part of pipeline.config_checks."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from decimal import Decimal
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from pipeline.config_risk import InstrumentLimitsSection, LimitsSection, StrategyLimitsSection
 from pipeline.config_schema import Config
 from pipeline.config_values import UNLIMITED
+from pipeline.errors import ConfigurationError
+from pipeline.sessions import parse_blackout, parse_sessions
 
 Fault = tuple[str, str]
 #: Each pair: the smallest of something, and the largest.
@@ -37,8 +39,27 @@ def risk_faults(config: Config) -> Iterator[Fault]:
     yield from _twice("risk.instruments", "symbol", [row.symbol for row in risk.instruments])
     for index, instrument in enumerate(risk.instruments):
         yield from _bounds(f"risk.instruments[{index}]", instrument)
+    yield from _times(config)
     if risk.breaker.auto_resume and not risk.breaker.cooldown_ns:
         yield "risk.breaker.auto_resume = true has no cooldown_seconds to wait for", "set it above 0"
+
+
+def _times(config: Config) -> Iterator[Fault]:
+    """Yield what is wrong with session hours and blackouts."""
+    risk = config.risk
+    sessions = [("risk.session", risk.session)]
+    sessions += [
+        (f"risk.instruments[{index}].session", row.session)
+        for index, row in enumerate(risk.instruments)
+        if not isinstance(row.session, UnsetType)
+    ]
+    texts: list[tuple[Callable[[str, str], object], str, str]] = [(parse_sessions, path, text) for path, text in sessions]
+    texts += [(parse_blackout, f"risk.blackouts[{index}]", text) for index, text in enumerate(risk.blackouts)]
+    for parse, path, text in texts:
+        try:
+            parse(text, path)
+        except ConfigurationError as error:
+            yield f"{path}: {error.what}", error.remedy
 
 
 def _bounds(

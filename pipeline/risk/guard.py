@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.risk.amounts import bounded
 from pipeline.risk.held import Held, make_held
 from pipeline.risk.limits import Limits
-from pipeline.tables import BAR, LIMITS, MARK, POSITION, SCOPE_WORDS, SERIES
+from pipeline.tables import BAR, LIMITS, MARK, POSITION, SCOPE_FEES, SCOPE_REALISED, SCOPE_WORDS, SERIES
 from pipeline.topology import Sizes
 from shm.jit import njit_inline
 from shm.rows import Table, open_table
@@ -77,3 +78,16 @@ def strategy_scope(strategy):
 def instrument_scope(guard, instrument):
     """Return the scope of an instrument, as topology.scope_of_instrument does."""
     return 1 + guard.book_count + instrument
+
+
+@njit_inline
+def profit(guard, scope, of_scope):
+    """Return the P&L of a scope in money units, realised - fees + unrealised, with the sums of this moment.
+
+    Args:
+        guard: Guard, its sums filled (pipeline.risk.valuation).
+        scope: Whose.
+        of_scope: Its row of the sums: OF_ACCOUNT, ...
+    """
+    realised, fees = scope_word(guard, scope, SCOPE_REALISED), scope_word(guard, scope, SCOPE_FEES)
+    return bounded(realised - fees + guard.sums[of_scope, UNREALISED])

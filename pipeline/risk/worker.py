@@ -1,6 +1,7 @@
 """The risk worker: opens the stage on an instance and runs its kernel."""
 
 import numpy as np
+from msgspec import UNSET
 
 from pipeline import topology
 from pipeline.config import Config
@@ -8,11 +9,13 @@ from pipeline.config_values import parts_per_million
 from pipeline.instruments import Instruments
 from pipeline.messages import TRADING_STATES, WATCH_NAMES
 from pipeline.money import money_of
+from pipeline.risk.calendar import ALWAYS, Calendar, make_calendar
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.limits import Limits, default_terms
 from pipeline.risk.state import open_risk
 from pipeline.risk.step import has_orders, run
 from pipeline.risk.stops import PENDING_COUNT
+from pipeline.sessions import parse_blackout, parse_sessions, spans_for
 from shm.heartbeat import INCARNATION
 from shm.pulse import idle_pulse, make_pulse
 from shm.rows import snapshot
@@ -72,6 +75,22 @@ def limits_from(config: Config, instruments: Instruments) -> Limits:
     )
 
 
+def calendar_from(config: Config, instruments: Instruments) -> Calendar:
+    """Return the configured session hours and blackouts of each instrument."""
+    own = {row.symbol: row.session for row in config.risk.instruments if row.session is not UNSET}
+    texts = [str(own.get(item.symbol, config.risk.session)) for item in instruments]
+    parsed = {text: parse_sessions(text, "risk.session") for text in texts}
+    hours = {text: found for text, found in parsed.items() if found is not None}
+    places = list(hours)
+    blackouts = [parse_blackout(text, "risk.blackouts") for text in config.risk.blackouts]
+    return make_calendar(
+        [places.index(text) if text in hours else ALWAYS for text in texts],
+        [found.ranges for found in hours.values()],
+        [found.offsets for found in hours.values()],
+        [spans_for(blackouts, item.symbol) for item in instruments],
+    )
+
+
 class RiskStage:
     """Risk as a worker runs it (see pipeline.worker)."""
 
@@ -80,7 +99,8 @@ class RiskStage:
     def __init__(self, segment: Segment, config: Config, waiter: Waiter) -> None:
         about = topology.read_about(segment)
         sizes = topology.Sizes(**about["sizes"])
-        self.state = open_risk(segment, sizes, limits_from(config, Instruments.from_json(about["instruments"])))
+        instruments = Instruments.from_json(about["instruments"])
+        self.state = open_risk(segment, sizes, limits_from(config, instruments), calendar_from(config, instruments))
         self.waiter = waiter
         self.incarnation = int(self.state.heartbeat.words[INCARNATION])
         self.scratch = np.zeros(2 * STOPS_PER_POSITION_MAX, np.int64)

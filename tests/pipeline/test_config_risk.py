@@ -216,6 +216,15 @@ def test_numbers_and_their_texts_are_the_same_limit(shipped: Config) -> None:
             'risk.restricted names "APPL", which is not in [[instruments]] (command line): did you',
         ),
         ({"risk.blackouts": ["2026-12-24T18:00:00Z/2026-12-26T00:00:00Z SPX"]}, 'risk.blackouts names "SPX", which is not in'),
+        ({"risk.session": "Mon-Fri 09:30-16:00"}, "risk.session: session hours 'Mon-Fri 09:30-16:00' name no time zone"),
+        (
+            {"risk.instruments": [{"symbol": "SPY", "session": "Mon-Fri 09:30-16:00 America/New_Yrk"}]},
+            "risk.instruments[0].session: unknown time zone 'America/New_Yrk' (command line): did you mean America/New_York",
+        ),
+        (
+            {"risk.blackouts": ["2026-12-24T18:00:00Z/2026-12-24T18:00:00Z"]},
+            "risk.blackouts[0]: blackout '2026-12-24T18:00:00Z/2026-12-24T18:00:00Z' ends before it begins",
+        ),
         ({"risk.breaker.auto_resume": True}, "risk.breaker.auto_resume = true has no cooldown_seconds to wait for"),
     ],
 )
