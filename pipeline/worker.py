@@ -15,12 +15,14 @@ import os
 import select
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.child import die_with_supervisor
 from pipeline.config import config_from_json
 from pipeline.errors import UserError
+from pipeline.log import log, log_to_stderr, open_log
 from pipeline.seat import Termination, take_seat
 from pipeline.stage import Stage, stage_class
 from pipeline.topology import read_about
@@ -110,7 +112,7 @@ def serve(stage: Stage, words: np.ndarray, incarnation: int, cpu_ns_before: int,
         words[heartbeat.CPU_NS] = cpu_ns_before + time.process_time_ns()
         if code < 0:
             words[heartbeat.STATE] = State.FAILED
-            print(f"error: {stage.name} broke an invariant, code {code}", file=sys.stderr, flush=True)
+            log.error("%s broke an invariant, code %d", stage.name, code)
             return EXIT_BROKEN
         if command == Command.DRAIN:
             reached = State.DRAINED if stage.drained() else State.RUNNING
@@ -152,9 +154,10 @@ def stand_by(instance: str, termination: Termination) -> int:
     order = json.loads(line)
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    own = open_log(Path(order["log"]))
     for standard in (sys.stdout.fileno(), sys.stderr.fileno()):
-        os.dup2(log, standard)
+        os.dup2(own, standard)
+    log_to_stderr(order["name"])
     return live(order["name"], segment, order["incarnation"], termination)
 
 
@@ -164,11 +167,13 @@ def main(arguments: list[str]) -> int:
     termination = Termination()
     try:
         if arguments[0] == "--standby":
+            log_to_stderr("standby")
             return stand_by(arguments[1], termination)
         name, instance, incarnation = arguments
+        log_to_stderr(name)
         return live(name, attach(instance), int(incarnation), termination)
     except (UserError, SharedMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        log.error("%s", error, exc_info=error)
         return EXIT_USER_ERROR
 
 

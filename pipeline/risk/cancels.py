@@ -1,8 +1,9 @@
 """Taking orders back: one by its id, or all that work in a scope.
 
-A cancel is an order of kind CANCEL in the ring. Its intent is the state of the order's row, TAKEN_BACK, which changes in the same
-transaction, so that no cancel is sent twice and none is lost; what became of it comes as a report. All of a scope is a flag in
-shared memory, and the orders go one after the other as the ring finds room: a death in between leaves the flag, and the rest.
+A cancel is an order of kind CANCEL in the ring. Its intent is the state of the order's row, TAKEN_BACK, which changes in the
+same transaction, so that no cancel is sent twice and none is lost; what became of it comes as a report. All of a scope is a
+flag in shared memory, and the orders go one after the other as the ring finds room: a death in between leaves the flag, and the
+rest.
 """
 
 import numpy as np
@@ -108,11 +109,11 @@ def take_back_flagged(state):
         noted = state.sent.table.copies[current(state.sent.table, row)]
         position = np.int64(noted["position"])
         is_exit = np.int64(noted["flags"]) & EXIT != 0
-        if noted["state"] == SENT and is_flagged(state.scopes, position, SCOPE_CANCELS):
-            if not is_exit or not is_flagged(state.scopes, position, SCOPE_FLATTENS):
-                send_cancel(state, row)
-                commit(state.transaction)
-                sent_count += 1
+        goes_on = is_exit and is_flagged(state.scopes, position, SCOPE_FLATTENS)
+        if noted["state"] == SENT and not goes_on and is_flagged(state.scopes, position, SCOPE_CANCELS):
+            send_cancel(state, row)
+            commit(state.transaction)
+            sent_count += 1
         k += 1
     if sent_count > 0:
         wake(state.orders)

@@ -4,27 +4,38 @@ import numpy as np
 
 from pipeline.messages import (
     BUY,
+    CANCEL_ALL,
+    CANCEL_ORDER,
     CANCEL_STOP,
+    FLATTEN,
+    LIMIT,
     MOVE_STOP,
     NEW,
     REASON_NONE,
     REJECT_BAD_REQUEST,
     REJECT_ENTRIES_BLOCKED,
     REJECT_NO_ROOM,
-    REJECT_STALE,
     REJECT_UNKNOWN_INSTRUMENT,
     REQUEST_REFUSED,
     SET_STOP,
     SUBMIT,
 )
 from pipeline.order_ids import entry_order_id
+from pipeline.risk.account import account_of, book_order, book_refused
 from pipeline.risk.arming import has_spare_slots
-from pipeline.risk.checks import check_request
+from pipeline.risk.calendar import closed_reason
+from pipeline.risk.cancels import cancel_order
+from pipeline.risk.checks import check_order
 from pipeline.risk.commands import cancel_stop, move_stop, set_stop
 from pipeline.risk.events import new_event
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
+from pipeline.risk.guard import FOUND_LIMIT, FOUND_LIMIT_ID, FOUND_SCOPE, FOUND_VALUE
+from pipeline.risk.held import keep
 from pipeline.risk.inbox import stage_taken
 from pipeline.risk.positions import add_working
+from pipeline.risk.scope_requests import take_scope_request
+from pipeline.risk.sent import has_sent_room, stage_sent
+from pipeline.risk.state import guard_of
 from pipeline.risk.stops import FREE_COUNT
 from pipeline.risk.watching import catch_up
 from pipeline.topology import ENTRIES_ALLOWED, ENTRY_ROOM_PER_MILLE, RISK_COUNTERS, RISK_NOW_NS
@@ -64,6 +75,7 @@ def take_request(state, requester, seq):
         catch_up(state, instrument)
     stage_taken(transaction, inbox, requester, seq)
     stage_add(transaction, state.counters, REQUESTS, 1)
+    state.found[:] = 0
     reason = REJECT_UNKNOWN_INSTRUMENT
     if strategy >= strategy_count:
         reason = REJECT_BAD_REQUEST
@@ -71,6 +83,8 @@ def take_request(state, requester, seq):
         reason = do_request(state, requester, strategy, seq, request)
     if reason != REASON_NONE:
         refuse(state, requester, seq, request, reason)
+        if request["kind"] == SUBMIT and strategy < strategy_count:
+            book_refused(account_of(state), strategy)
         commit(transaction)
     wake(state.orders)
     wake(state.events)
@@ -97,14 +111,14 @@ def do_request(state, requester, strategy, seq, request):
         return take_scope_request(state, request, requester)
     if requester != strategy:
         return REJECT_BAD_REQUEST
-    reason = check_state(state, state.positions.copies[current(state.positions, row)], request)
+    closed = closed_reason(state.calendar, instrument, state.words[RISK_NOW_NS])
+    reason = check_order(guard_of(state), closed, strategy, instrument, request)
     if reason == REASON_NONE:
-        closed = closed_reason(state.calendar, instrument, state.words[RISK_NOW_NS])
-        reason = check_order(guard_of(state), closed, strategy, instrument, request)
+        reason = check_state(state, state.positions.copies[current(state.positions, row)], request)
     if reason == REASON_NONE:
         send_entry(state, strategy, seq, request)
         commit(state.transaction)
-        settle_held(state.held, state.positions, row)
+        keep(state.held, state.positions, row)
     return reason
 
 
@@ -162,7 +176,7 @@ def send_entry(state, strategy, seq, request):
     position["last_order_ns"], position["last_order_lots"] = order["event_ns"], side * lots
     position["last_order_ticks"] = order["price_ticks"]
     stage_sent(state.transaction, state.sent, order, row)
-    book_order(state, row)
+    book_order(account_of(state), row)
     stage_publish(state.transaction, state.orders)
     stage_add(state.transaction, state.counters, ENTRIES_SUBMITTED, 1)
 

@@ -27,6 +27,7 @@ from pipeline.messages import (
     TRIGGERED,
 )
 from pipeline.order_ids import exit_order_id
+from pipeline.risk.account import account_of, book_exit
 from pipeline.risk.alarms import DEADLINES, remove_alarm
 from pipeline.risk.events import stop_event
 from pipeline.risk.levels import NOTHING, PPM
@@ -138,7 +139,7 @@ def limit_price(terms, stop, mark):
 
 @njit_inner
 def may_exit(state, row):
-    """Tell whether exits of a position may leave: not where a scope of it is KILLED, unless it is to be flattened, or none fits."""
+    """Tell whether exits of a position may leave: not where it is KILLED, unless it is to be flattened, nor where none fits."""
     if not has_sent_room(state.sent, EXIT):
         return False
     return strictest_of_row(state.scopes, row) != KILLED or is_flagged(state.scopes, row, SCOPE_FLATTENS)
@@ -174,7 +175,7 @@ def send_exit(state, slot):
     order["reference_ticks"] = stop["trigger_ticks"] // 2 if terms["watch"] == MID else stop["trigger_ticks"]
     add_working(position, side, lots, REDUCE_ONLY | EXIT)
     stage_sent(transaction, state.sent, order, np.int64(terms["position"]))
-    book_exit(state, np.int64(terms["position"]))
+    book_exit(account_of(state), np.int64(terms["position"]))
     stage_add(transaction, state.counters, EXITS_SUBMITTED, 1)
     return lots
 

@@ -9,8 +9,10 @@ import numpy as np
 from pipeline.messages import CANCELLED as ORDER_CANCELLED
 from pipeline.messages import END_EXIT_FILLED, EXIT, FILLED, PARTIALLY_FILLED
 from pipeline.messages import REJECTED as ORDER_REJECTED
+from pipeline.risk.account import account_of, book_executed, book_fill, count_reject
 from pipeline.risk.arming import DEFAULT_STOPS_MAX, arm_defaults, count_stops, end_stop, end_stops, settle_book
 from pipeline.risk.exits import owe
+from pipeline.risk.held import keep
 from pipeline.risk.positions import CLOSED, FLIPPED, OPENED, add_working, apply_fill
 from pipeline.risk.sent import NOT_SEEN, find_sent, stage_left
 from pipeline.risk.stops import NO_SLOT, add_pending, find_stop
@@ -92,9 +94,11 @@ def take_fill(state, report, row, scratch):
     generation = position["generation"]
     position["strategy"], position["instrument"] = np.int64(report["strategy"]), instrument
     left_lots = stage_filled(state, report, position, lots)
-    was_ticks = position["realised_tick_lots"]
+    was_tick_lots = position["realised_tick_lots"]
     change = apply_fill(position, side, lots, report["price_ticks"], report["event_ns"])
-    book_fill(state, row, change, position["realised_tick_lots"] - was_ticks, report["fee_units"])
+    book_fill(account_of(state), row, change, position["realised_tick_lots"] - was_tick_lots, report["fee_units"])
+    if left_lots == 0 and not report["flags"] & EXIT:
+        book_executed(account_of(state), row)
     stage_add(transaction, state.counters, FILLS, 1)
     ended_slots, new_slots = scratch[DEFAULT_STOPS_MAX:], scratch[:DEFAULT_STOPS_MAX]
     ended_count, new_count, owed_slot = 0, 0, NO_SLOT
@@ -114,7 +118,7 @@ def take_fill(state, report, row, scratch):
     if change == OPENED or change == FLIPPED or (ended_count == 1 and is_bare(state, row, instrument)):
         new_count = arm_defaults(state, row, new_slots)
     commit(transaction)
-    settle_held(state, row)
+    keep(state.held, state.positions, row)
     settle_book(state, ended_slots, ended_count, new_slots, new_count)
     if owed_slot != NO_SLOT:
         add_pending(state.book, owed_slot)
@@ -164,8 +168,8 @@ def take_back(state, report, row, sent_row):
         if slot != NO_SLOT:
             owe(state, slot)
     elif report["kind"] == ORDER_REJECTED:
-        count_reject(state, row)
+        count_reject(account_of(state), row)
     commit(transaction)
-    settle_held(state, row)
+    keep(state.held, state.positions, row)
     if slot != NO_SLOT:
         add_pending(state.book, slot)

@@ -1,4 +1,4 @@
-"""Leaving every position of a scope: each by one of its own stops, so that the exit is sent once, owed and sent again like any other.
+"""Leaving every position of a scope: each by one of its stops, so that the exit is sent once, owed and sent again as any other.
 
 A flag in shared memory says that a scope is being left. As long as it is up nothing new may be risked there, working orders are
 taken back, and every position that is open and not on its way out has a stop fired; where it has none that could, one is set
@@ -88,7 +88,7 @@ def flatten_position(state, row):
 
 @njit_inner
 def stop_to_fire(state, row, instrument):
-    """Return the slot of the first armed stop that exits all of a position, or NO_SLOT; and whether a fired one owes its exit."""
+    """Return the slot of the first armed stop that exits a whole position, or NO_SLOT; and whether a fired one owes an exit."""
     book = state.book
     for group in range(STOP_GROUPS):
         slot = np.int64(book.heads[STOP_GROUPS * instrument + group])

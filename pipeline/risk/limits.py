@@ -9,12 +9,37 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.messages import ATR, BID_ASK, LAST, REDUCING, STATIC, TAKE_PROFIT, TIME, TRAILING
-from pipeline.tables import LIMITS, STOP_TERMS
+from pipeline.tables import LIMIT_NAMES, LIMITS, STOP_TERMS
 from shm.rows import open_table
 from shm.segment import Segment
 
 #: A limit that blocks because nobody set it, and one that was written out as "unlimited".
 NOT_SET, UNLIMITED = -2, -1
+#: Ids of the limits: places of the fields of LIMITS, which bear the same names.
+(
+    MIN_ORDER_QUANTITY,
+    MAX_ORDER_QUANTITY,
+    MIN_ORDER_NOTIONAL,
+    MAX_ORDER_NOTIONAL,
+    PRICE_COLLAR_PERCENT,
+    MAX_POSITION_QUANTITY,
+    MAX_POSITION_NOTIONAL,
+    MAX_OPEN_POSITIONS,
+    MAX_CONCENTRATION_PERCENT,
+    MAX_GROSS_EXPOSURE,
+    MAX_NET_EXPOSURE,
+    MAX_LEVERAGE,
+    MAX_DAILY_LOSS,
+    MAX_WEEKLY_LOSS,
+    MAX_DRAWDOWN,
+    MAX_CONSECUTIVE_LOSSES,
+    MAX_TRADES_PER_DAY,
+    MAX_REJECT_PERCENT,
+    MAX_ORDERS_PER_SECOND,
+    DUPLICATE_WINDOW_MS,
+    MAX_EXECUTIONS,
+    MAX_VOLATILITY_PERCENT,
+) = range(len(LIMIT_NAMES))
 #: `series` of a configured ATR stop: the first series of its instrument.
 DEFAULT_SERIES = (1 << 32) - 1
 
