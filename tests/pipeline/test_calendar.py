@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import sessions
 from pipeline.errors import ConfigurationError
 from pipeline.messages import REASON_NONE, REJECT_BLACKOUT, REJECT_SESSION
 from pipeline.risk.calendar import (
@@ -26,7 +25,6 @@ from pipeline.risk.calendar import (
 )
 from pipeline.sessions import (
     Hours,
-    calendar_parts,
     clock_offsets,
     parse_blackout,
     parse_sessions,
@@ -52,7 +50,14 @@ MINUTE_NS = 60 * 10**9
 
 def calendar_of(*texts: str, blackouts: tuple[str, ...] = ()) -> Calendar:
     """Return the calendar of instruments A, B, ... with these hours."""
-    return make_calendar(*calendar_parts(texts, blackouts, [chr(ord("A") + k) for k in range(len(texts))]))
+    hours = {text: found for text in texts if (found := parse_sessions(text, "session")) is not None}
+    places, spans = list(hours), [parse_blackout(text, "blackouts") for text in blackouts]
+    return make_calendar(
+        [places.index(text) if text in hours else ALWAYS for text in texts],
+        [found.ranges for found in hours.values()],
+        [found.offsets for found in hours.values()],
+        [spans_for(spans, chr(ord("A") + k)) for k in range(len(texts))],
+    )
 
 
 def at(text: str) -> int:
@@ -247,17 +252,13 @@ def test_calendar_that_is_open_answers_once_for_ever() -> None:
     calendar = open_calendar(2)
     assert [REASON_NONE] * 3 == [closed_reason(calendar, 1, now_ns) for now_ns in (0, at("2026-01-01T00:00"), NO_END_NS - 1)]
     assert NO_END_NS == calendar.kept[1, UNTIL]
-    assert ALWAYS == sessions.ALWAYS
 
 
-def test_calendar_keeps_hours_once_for_all_that_have_them() -> None:
-    """A thousand instruments of one market share its hours, whatever stands between them."""
-    hours_of, ranges, offsets, _ = calendar_parts([NEW_YORK, "always", TOKYO, NEW_YORK], (), ["A", "B", "C", "D"])
-    assert (2, 2) == (len(ranges), len(offsets))
-    assert hours_of[0] == hours_of[3] != hours_of[2]
-    assert ALWAYS == hours_of[1]
-    now_ns = at("2026-03-06T15:00")
-    reasons = [closed_reason(calendar_of(NEW_YORK, "always", TOKYO, NEW_YORK), k, now_ns) for k in range(4)]
+def test_calendar_of_several_markets_tells_them_apart() -> None:
+    """Instruments of one market share its hours, whatever stands between them."""
+    calendar = calendar_of(NEW_YORK, "always", TOKYO, NEW_YORK)
+    assert calendar.hours_of[0] == calendar.hours_of[3] != calendar.hours_of[2]
+    reasons = [closed_reason(calendar, k, at("2026-03-06T15:00")) for k in range(4)]
     assert [REASON_NONE, REASON_NONE, REJECT_SESSION, REASON_NONE] == reasons
 
 
