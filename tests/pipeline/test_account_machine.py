@@ -179,5 +179,5 @@ class AccountMachine(RuleBasedStateMachine):
         assert (len(self.twin.changes), trips) == (counts["states_changed"], counts["breaker_trips"])
 
 
-AccountMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+AccountMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestAccountMachine = AccountMachine.TestCase

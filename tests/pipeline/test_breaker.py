@@ -42,6 +42,7 @@ from pipeline.topology import ACCOUNT, RISK_REVIEW_NS
 from shm.jit import JIT_ENABLED
 from shm.ring import GATING, set_reader
 from tests.account_books import REFUSED, REJECTED, SENT, Books, Fill, Input, Order, Person, Tick, changes
+from tests.account_twin import next_boundary
 
 pytestmark = pytest.mark.jitless
 
@@ -209,8 +210,7 @@ MIDNIGHT_NS = NOON_NS + DAY_NS // 2
 @pytest.mark.parametrize("offset_ns", [-1, 0, 1])
 def test_day_ends_so_long_after_midnight(start_ns: int, offset_ns: int) -> None:
     """At its end the day's loss and its orders begin anew, one ns before it they do not."""
-    boundary_ns = end_of_period(NOON_NS, start_ns, DAY_NS)
-    assert 0 == (boundary_ns - start_ns) % DAY_NS
+    boundary_ns = next_boundary(NOON_NS, start_ns, DAY_NS)
     books = Books((1, 1, 1), day_start_ns=start_ns, review_ns=1)
     books.play([*lost(7, (Order(SENT, 0),)), Tick(boundary_ns + offset_ns)])
     new = offset_ns >= 0
