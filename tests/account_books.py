@@ -80,14 +80,18 @@ class Books:
     Args:
         values: Money units in one tick-lot, by instrument.
         limits: By scope: name of a limit to its value; what is absent is unlimited.
+        books: Positions of one instrument; 0 = as many as strategies.
         settings: Of Limits.
     """
 
-    def __init__(self, values: Sequence[int], limits: dict[int, dict[str, int]] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, values: Sequence[int], limits: dict[int, dict[str, int]] | None = None, books: int = 0, **settings: Any
+    ) -> None:
+        self.sizes = SIZES._replace(books=books)
         self.limits = Limits(np.array(values, np.int64), np.ones(len(values), np.int64), **settings)
-        self.segment = open_private(topology.regions(SIZES, 64))
+        self.segment = open_private(topology.regions(self.sizes, 64))
         finish(self.segment)
-        self.limit_rows = free_limits(SIZES.scope_count)
+        self.limit_rows = free_limits(self.sizes.scope_count)
         for scope, by_name in (limits or {}).items():
             for name, value in by_name.items():
                 self.limit_rows[name][scope] = value
@@ -100,7 +104,7 @@ class Books:
         positions = rows.open_table(self.segment, "positions", POSITION)
         self.state = Review(
             transaction=transaction,
-            scopes=open_scopes(self.segment, SIZES),
+            scopes=open_scopes(self.segment, self.sizes),
             positions=positions,
             limit_rows=rows.open_table(self.segment, "limits", LIMITS),
             limits=self.limits,
@@ -110,7 +114,7 @@ class Books:
             counters=counters.open_counters(self.segment, "risk"),
             marks=self.segment.array("marks", MARK),
             held=make_held(positions, SIZES.instruments),
-            profits=np.zeros(1 + SIZES.book_count, np.int64),
+            profits=np.zeros(1 + self.sizes.book_count, np.int64),
         )
         self.account = Account(*(getattr(self.state, name) for name in Account._fields))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -212,10 +214,32 @@ def test_books_killed_at_any_store_count_each_input_once() -> None:
     """Whatever store the kill comes before or after, a new process goes on, and all words are as if nobody had died."""
     limits = {0: {"max_daily_loss": 15, "max_orders_per_second": 10}, 2: {"max_drawdown": 1_000_000}}
     books = Books(VALUES, limits, reject_orders_min=1)
-    pristine = books.segment.memory.copy()
-    books.play(STORY)
+    assert kill_everywhere(books, STORY) > 200
     assert_totals(books)
     assert books.counts()["breaker_trips"] > 1, "the story has trips to lose"
+
+
+@pytest.mark.skipif(JIT_ENABLED, reason="compiled kernels cannot be stopped between two stores")
+def test_review_of_many_books_killed_between_two_transactions_trips_each_once() -> None:
+    """A backtest has more books than one transaction can review: the rest is done by the next process, and nothing twice."""
+    limits: dict[int, dict[str, int]] = {1 + book: {"max_daily_loss": 4} for book in range(35)}
+    story: list[Input] = [Tick(1_000, 0, 100, 101), *[Fill(book, 0, BUY, 1, 100 + book % 7) for book in range(35)]]
+    books = Books(VALUES, limits, books=35)
+    assert kill_everywhere(books, [*story, Tick(100_000_000), Tick(200_000_000)], begin=len(story)) > 100
+    assert [3, 10] == [books.counts()["reviews"], books.counts()["breaker_trips"]]
+
+
+def kill_everywhere(books: Books, story: Sequence[Input], begin: int = 0) -> int:
+    """Play a story, then again with a death before and after every store, from the input `begin` on.
+
+    Each death is followed by a new process that goes on to the end, where all words must be as if nobody had died.
+
+    Returns:
+        How many different deaths there were.
+    """
+    books.play(story[:begin])
+    pristine = books.segment.memory.copy()
+    books.play(story)
     expected = remembered(books)
     books.segment.memory[:] = pristine
     books.open()
@@ -229,17 +253,16 @@ def test_books_killed_at_any_store_count_each_input_once() -> None:
             return
         died.append(memory)
         books.open()
-        books.play(STORY)
+        books.play(story)
         assert expected == remembered(books), f"killed at {where}"
-        assert_totals(books)
         books.segment.memory[:] = memory
         books.state, books.account = dying
         for words, content in locals_:
             words[...] = content
 
-    points = explore_points(lambda: books.play(STORY), look_ahead, ("shm/", "pipeline/", "tests/account_books.py"))
+    points = explore_points(lambda: books.play(story), look_ahead, ("shm/", "pipeline/", "tests/account_books.py"))
     print(f"{points} crash points, {len(died)} deaths")
-    assert len(died) > 200
+    return len(died)
 
 
 def remembered(books: Books) -> tuple[bytes, ...]:
