@@ -26,6 +26,7 @@ from pipeline.risk.cancels import count_working
 from pipeline.risk.events import new_event
 from pipeline.risk.flatten import count_flags
 from pipeline.risk.limits import UNLIMITED
+from pipeline.risk.review import review_of
 from pipeline.risk.scopes import has_row
 from pipeline.risk.trading_states import change_state, forgive
 from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_STATE, SCOPE_WORDS
@@ -93,8 +94,9 @@ def set_state(state, request, requester, is_person):
     if value < ACTIVE or value > KILLED:
         return REJECT_BAD_REQUEST
     if is_person and value == ACTIVE:
-        forgive(state, scope)
-    event = state.events.ring.slots[change_state(state, scope, value, BY_PERSON if is_person else BY_STRATEGY, 0, 0)]
+        forgive(review_of(state), scope)
+    by = BY_PERSON if is_person else BY_STRATEGY
+    event = state.events.ring.slots[change_state(review_of(state), scope, value, by, 0, 0)]
     event["request_id"], event["requester"] = request["request_id"], requester
     if value == KILLED:
         stage_flags(state, scope, request["flags"] & AND_FLATTEN != 0)
