@@ -49,7 +49,7 @@ def state_lines(events: np.ndarray, scopes: Scopes, money: Money, control: int) 
 
 
 def state_line(event: np.void, scopes: Scopes, money: Money) -> str:
-    """Return the line for one STATE_CHANGED: "ALERT account is REDUCING: daily loss of 2,612.50 USD, the limit is 2,500.00 USD"."""
+    """Return the line for one STATE_CHANGED: "ALERT account is REDUCING: daily loss of 2,612.50 USD, the limit is ..."."""
     name, state, reason = scopes.name(int(event["scope"])), int(event["state"]), int(event["reason"])
     word = TRADING_STATES[state].upper() if state < len(TRADING_STATES) else f"state {state}"
     if state == ACTIVE:
