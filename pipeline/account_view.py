@@ -4,14 +4,24 @@ Every amount is a whole number of money units (pipeline.money). Risk keeps sums 
 same arithmetic from the committed rows (DESIGN section 6), for whoever looks from outside and may not disturb it.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.instruments import Instruments
-from pipeline.messages import ACTIVE
+from pipeline.limit_values import limit_decimal
+from pipeline.messages import (
+    ACTIVE,
+    BY_DAILY_LOSS,
+    BY_DRAWDOWN,
+    BY_LOSSES,
+    BY_REJECTS,
+    BY_TRADES,
+    BY_WEEKLY_LOSS,
+)
 from pipeline.money import Money
-from pipeline.risk.limits import UNLIMITED
+from pipeline.risk.limits import NOT_SET, UNLIMITED
 from pipeline.table_rows import committed_rows
 from pipeline.tables import (
     LIMITS,
@@ -19,7 +29,9 @@ from pipeline.tables import (
     POSITION,
     SCOPE_COOLDOWN_NS,
     SCOPE_DAY_PNL,
+    SCOPE_FEES,
     SCOPE_PEAK,
+    SCOPE_REALISED,
     SCOPE_REASON,
     SCOPE_RESTRICTED,
     SCOPE_SINCE_NS,
@@ -32,6 +44,11 @@ from shm.rows import open_table
 from shm.segment import Segment
 
 PPM = 1_000_000
+#: The limit that the circuit breaker holds against what it finds, by the reason that it then gives.
+BREAKER_LIMITS = {
+    BY_DAILY_LOSS: "max_daily_loss", BY_WEEKLY_LOSS: "max_weekly_loss", BY_DRAWDOWN: "max_drawdown",
+    BY_LOSSES: "max_consecutive_losses", BY_TRADES: "max_trades_per_day", BY_REJECTS: "max_reject_percent",
+}  # fmt: skip
 
 
 class Totals(NamedTuple):
@@ -67,6 +84,12 @@ class ScopeState(NamedTuple):
     day_pnl: int  #: of this day
     week_pnl: int
     is_restricted: bool
+    booked: tuple[int, int]  #: realised and fees as risk has summed them, fill by fill
+
+    @property
+    def is_booked_right(self) -> bool:
+        """Whether risk's own sums are those of the rows; of an instance at rest they must be."""
+        return self.booked == (self.totals.realised, self.totals.fees)
 
     @property
     def drawdown(self) -> int:
@@ -165,7 +188,27 @@ def scope_state(name: str, totals: Totals, limits: np.void, words: list[int]) ->
         day_pnl=pnl - words[SCOPE_DAY_PNL],
         week_pnl=pnl - words[SCOPE_WEEK_PNL],
         is_restricted=words[SCOPE_RESTRICTED] != 0,
+        booked=(words[SCOPE_REALISED], words[SCOPE_FEES]),
     )
+
+
+def position_pnl(position: np.void, mark: np.void, money: Money) -> int:
+    """Return what one position brought since the instance was made, open part and fees included, in money units.
+
+    Args:
+        position: POSITION.
+        mark: MARK of its instrument.
+        money: units of the account.
+    """
+    tick_lots = int(position["realised_tick_lots"]) + unrealised_tick_lots(position, mark)
+    return tick_lots * money.value_units[int(position["instrument"])] - int(position["fee_units"])
+
+
+def limit_number(name: str, value: int, money: Money) -> float:
+    """Return a limit as a number of the unit in which config.toml writes it; unlimited is infinite, not set is NaN."""
+    if value == NOT_SET:
+        return math.nan
+    return math.inf if value == UNLIMITED else float(limit_decimal(name, value, money))
 
 
 def scope_names(sizes: Sizes, instruments: Instruments) -> tuple[str, ...]:

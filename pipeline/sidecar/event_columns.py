@@ -2,15 +2,10 @@
 
 import numpy as np
 
+from pipeline.account_view import BREAKER_LIMITS
 from pipeline.errors import one_line
 from pipeline.limit_values import amount_text, limit_text
 from pipeline.messages import (
-    BY_DAILY_LOSS,
-    BY_DRAWDOWN,
-    BY_LOSSES,
-    BY_REJECTS,
-    BY_TRADES,
-    BY_WEEKLY_LOSS,
     CANCEL_ALL,
     END_REASONS,
     EVENT_NAMES,
@@ -51,11 +46,6 @@ LIMIT_REASONS = (
     REJECT_QUANTITY, REJECT_NOTIONAL, REJECT_POSITION_LIMIT, REJECT_NO_LIMIT, *range(REJECT_MIN_QUANTITY, REJECT_VOLATILITY + 1)
 )  # fmt: skip
 STATE_REFUSALS = tuple(range(REJECT_REDUCING, REJECT_FLATTENING + 1))
-#: Which limit the breaker held against what it found.
-BREAKER_LIMITS = {
-    BY_DAILY_LOSS: "max_daily_loss", BY_WEEKLY_LOSS: "max_weekly_loss", BY_DRAWDOWN: "max_drawdown",
-    BY_LOSSES: "max_consecutive_losses", BY_TRADES: "max_trades_per_day", BY_REJECTS: "max_reject_percent",
-}  # fmt: skip
 NO_LIMIT = -1
 _BREAKER_IDS = np.array(
     [LIMIT_NAMES.index(BREAKER_LIMITS[code]) if code in BREAKER_LIMITS else NO_LIMIT for code in range(len(STATE_REASONS) + 1)]

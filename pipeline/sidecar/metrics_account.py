@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from pipeline.account_view import AccountState, ScopeState
-from pipeline.limit_values import limit_decimal
+from pipeline.account_view import AccountState, ScopeState, limit_number
 from pipeline.messages import ACTIVE, TRADING_STATES
 from pipeline.money import Money
-from pipeline.risk.limits import NOT_SET, UNLIMITED
 from pipeline.sidecar.view import InstanceView
 from pipeline.table_rows import committed_rows
 from pipeline.tables import LIMIT_NAMES
@@ -98,14 +96,8 @@ def _limits(view: InstanceView, state: AccountState) -> Metric:
     )  # fmt: skip
     for label, scope in (("account", state.account), *zip(view.strategies, state.strategies, strict=True)):
         for name in LIMIT_NAMES:
-            family.add_metric([label, name], _number(name, int(scope.limits[name]), state.money))
+            family.add_metric([label, name], limit_number(name, int(scope.limits[name]), state.money))
     return family
-
-
-def _number(name: str, value: int, money: Money) -> float:
-    if value == NOT_SET:
-        return float("nan")
-    return float("inf") if value == UNLIMITED else float(limit_decimal(name, value, money))
 
 
 def _working_orders(view: InstanceView) -> Metric:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -60,7 +61,7 @@ USD = 1_000_000
 
 DTYPES = {"events": EVENT, "notes": NOTE, "orders": ORDER, "reports": REPORT}
 
-Rows = list[dict[str, object]]
+Rows = list[dict[str, Any]]
 Ask = Callable[[str], list[tuple]]
 Tell = Callable[..., Ask]
 
@@ -107,10 +108,10 @@ def batch_of(stream: str, rows: Rows | np.ndarray) -> Batch:
 
 def refused(
     reason: int, limit: str = "", value: int = 0, allowed: int = 0, scope: int = ACCOUNT, **more: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the fields of a refusal by strategy 1 about 100 AAPL."""
     limit_id = LIMIT_NAMES.index(limit) if limit else 0
-    standard: dict[str, object] = {"kind": REQUEST_REFUSED, "side": BUY, "quantity_lots": 100, "strategy": 1, "requester": 1}
+    standard: dict[str, Any] = {"kind": REQUEST_REFUSED, "side": BUY, "quantity_lots": 100, "strategy": 1, "requester": 1}
     return standard | {"reason": reason, "limit_id": limit_id, "value": value, "limit": allowed, "scope": scope}
 
 
