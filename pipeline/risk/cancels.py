@@ -8,9 +8,9 @@ rest.
 
 import numpy as np
 
-from pipeline.messages import BUY, CANCEL, EXIT, REASON_NONE, REJECT_UNKNOWN_ORDER, REQUEST_DONE, SELL
+from pipeline.messages import BUY, CANCEL, EXIT, KILLED, REASON_NONE, REJECT_UNKNOWN_ORDER, REQUEST_DONE, SELL
 from pipeline.risk.events import new_event
-from pipeline.risk.scopes import has_row, is_flagged
+from pipeline.risk.scopes import has_row, is_flagged, strictest_of_row
 from pipeline.risk.sent import NOT_SEEN, ORDER_OF, find_sent
 from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SENT, TAKEN_BACK
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
@@ -97,7 +97,7 @@ def count_working(state, scope):
 def take_back_flagged(state):
     """Send the cancels of orders in scopes that are being emptied, as far as one step may and there is room.
 
-    Exits of stops go on where their scope is being flattened; where it is killed they are taken back too, and stay owed.
+    Exits of stops go on, unless a scope of theirs is killed and none is being flattened: then they are taken back, and stay owed.
 
     Returns:
         How many were sent.
@@ -109,7 +109,8 @@ def take_back_flagged(state):
         noted = state.sent.table.copies[current(state.sent.table, row)]
         position = np.int64(noted["position"])
         is_exit = np.int64(noted["flags"]) & EXIT != 0
-        goes_on = is_exit and is_flagged(state.scopes, position, SCOPE_FLATTENS)
+        is_killed = strictest_of_row(state.scopes, position) == KILLED
+        goes_on = is_exit and (not is_killed or is_flagged(state.scopes, position, SCOPE_FLATTENS))
         if noted["state"] == SENT and not goes_on and is_flagged(state.scopes, position, SCOPE_CANCELS):
             send_cancel(state, row)
             commit(state.transaction)

@@ -68,12 +68,16 @@ class Instance(Rig):
 
     def feed(self, ticks: np.ndarray, after_ns: int = 1_000) -> None:
         """Give more ticks, the first of them `after_ns` from now in stream time, and let the stages work them off."""
+        self.give(ticks, after_ns)
+        self.settle()
+
+    def give(self, ticks: np.ndarray, after_ns: int = 1_000) -> None:
+        """Give more ticks, and let nothing step."""
         ticks = ticks.copy()
         ticks["event_ns"] += self.stream_ns + after_ns - ticks["event_ns"][0]
         # Numbered on: a sequence that was seen is no tick.
         ticks["venue_seq"] = len(self.ticks) + 1 + np.arange(len(ticks))
         self.ticks = np.concatenate([self.ticks, ticks]).astype(TICK)
-        self.settle()
 
     def settle_working(self, turns: int = 50) -> None:
         """Let the stages step while orders may go on working."""

@@ -169,3 +169,20 @@ def test_strategy_killed_leaves_no_orders_and_keeps_its_stops(instance_name, run
             assert scope_of_strategy(1) == instance.request()["scope"]
         guards.close()
     switch.close()
+
+
+@pytest.mark.jitless
+def test_client_cancel_all_leaves_exits_of_stops_alone(instance, client):
+    """An exit that works at its limit protects the position: only the strategy's own order is taken back."""
+    client.submit("AAPL", BUY, 100)
+    instance.settle()
+    stop_id = client.set_stop("AAPL", "static", price="99.50", limit_offset="0.01", escalate_after_ms=600_000)
+    client.submit("AAPL", BUY, 1, "90.00")
+    # Through the level and far beyond the collar of the exit, which then rests.
+    instance.give(quotes([(AAPL, 9_945, 9_947), (AAPL, 9_930, 9_932), (AAPL, 9_930, 9_932)]))
+    instance.settle_working()
+    exits = [order for order in client.orders() if order.is_exit]
+    assert [stop_id] == [order.stop_id for order in exits]
+    assert 1 == client.cancel_all()
+    instance.settle_working()
+    assert [(exits[0].order_id, False)] == [(order.order_id, order.is_taken_back) for order in client.orders()]
