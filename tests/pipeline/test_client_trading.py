@@ -49,7 +49,12 @@ def test_client_limit_order_rests_and_fills_at_its_price(instance, client):
     order_id = client.submit("AAPL", BUY, 10, "99.50")
     instance.settle_working()
     (order,) = client.orders()
-    assert (order_id, Decimal("99.50"), Decimal(10), False) == (order.order_id, order.price, order.quantity, order.is_taken_back)
+    assert (order_id, Decimal("99.50"), Decimal(10), False) == (
+        order.order_id,
+        order.price,
+        order.quantity,
+        order.is_taken_back,
+    )
     assert Decimal(10) == client.position("AAPL").working_buy
     instance.feed(quotes([(AAPL, 9_940, 9_945)] * 3))
     position = client.position("AAPL")
@@ -142,7 +147,7 @@ def test_client_refusal_by_a_limit_reads_well(instance, client):
 
 @pytest.mark.processes
 def test_strategy_killed_leaves_no_orders_and_keeps_its_stops(instance_name, runtime_folder):
-    """Two strategies; one is killed with -9: its orders are cancelled, its position keeps its stops, the other's orders stay."""
+    """Of two strategies one is killed with -9: its orders are cancelled, its stops stay, and so do the other's orders."""
     switch = KillSwitch()
     with served(instance_name) as instance, spawned("-c", ATTENDED, instance_name, "1") as process:
         guards = Safeguards(instance.segment, instance.control, switch)
