@@ -1,6 +1,8 @@
 """A strategy inside your own @njit function: ticks, reports and positions without a step back to Python for each.
 
-    from pipeline.strategy_kernel import buy, next_tick, position_lots
+    from pipeline.client import Client
+    from pipeline.messages import QUOTE
+    from pipeline.strategy_kernel import FULL, buy, next_tick, position_lots, working_lots
     from shm.jit import njit
 
     @njit

@@ -142,6 +142,15 @@ def test_ctl_account_and_strategies_are_told(instance: Served, capsys: pytest.Ca
         assert MONEY.currency == rows[0]["currency"]
 
 
+def test_ctl_strategy_that_kills_the_account_leaves_its_reason(instance: Served) -> None:
+    """People see at once who pulled the switch, and why, and both are in the record."""
+    with Client(instance.owner.launch.name, 0) as client, turning(instance):
+        client.kill("prices make no sense")
+        client.kill("again")
+    assert "ALERT account is KILLED, by strategy 0" in instance.owner.told
+    assert [f"strategy 0 killed the account: {why}" for why in ("prices make no sense", "again")] == texts(instance)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
