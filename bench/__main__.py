@@ -15,7 +15,7 @@ from bench.report import missed, show_machine, show_result
 
 FORMAT = 1
 #: In the order in which they run.
-BENCHES = ("mechanism", "risk_step", "stops", "venue", "ring", "waiting", "tick_to_order", "startup")
+BENCHES = ("mechanism", "risk_step", "checks", "stops", "venue", "ring", "waiting", "tick_to_order", "startup")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -47,8 +47,8 @@ from shm.segment import Segment
 
 __all__ = [
     "Account", "Client", "ClientClosed", "Fenced", "InstanceGone", "InvalidStop", "LastStop", "LimitInForce", "NoAnswer",
-    "NoPosition", "NoStopFound", "Order", "Performance", "Position", "RequestError", "RequestsFull", "RiskCheckError", "SlotTaken", "Stop",
-    "StopRefused", "StopTableFull", "order_id_of", "warm_up",
+    "NoPosition", "NoStopFound", "Order", "Performance", "Position", "RequestError", "RequestsFull", "RiskCheckError",
+    "SlotTaken", "Stop", "StopRefused", "StopTableFull", "order_id_of", "warm_up",
 ]  # fmt: skip
 
 #: Risk is the one reader of a requests ring.
@@ -137,7 +137,8 @@ class Client(StopCommands, OrderCommands, StreamReads):
         self._marks = segment.array("marks", MARK)
         self._risk_words = segment.array("risk.state")
         self._account_view = AccountView(segment, self.scopes, self.money)
-        self._event_view, self._desk = None, None
+        self._event_view = None
+        self._desk: Desk | None = None
         self._looked_ns = 0
 
     # ── The instance ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -339,7 +340,9 @@ class Client(StopCommands, OrderCommands, StreamReads):
         """
         self._look()
         if self._desk is None:
-            self._desk = open_desk(self._pen, (self._ticks, self._reports, self._events), self._positions, self._marks, self.slot)
+            self._desk = open_desk(
+                self._pen, (self._ticks, self._reports, self._events), self._positions, self._marks, self.slot
+            )
         return self._desk
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -53,9 +53,7 @@ class OrderCommands(Asking):
     money: Money
     _sent: Table
 
-    def submit(
-        self, symbol: str, side: int, quantity: Decimal | str | int, price: Decimal | str | int | None = None
-    ) -> int:
+    def submit(self, symbol: str, side: int, quantity: Decimal | str | int, price: Decimal | str | int | None = None) -> int:
         """Ask for an order, and return at once; what became of it comes in reports, and in events where risk refuses it.
 
         Args:
@@ -93,7 +91,10 @@ class OrderCommands(Asking):
             what, remedy = f"quantity of {quantity_lots} lots", "give a quantity above 0 and below 2**40 lots"
             raise RequestError(what, where, remedy, symbol=symbol, value=quantity_lots, limit=QUANTITY_LOTS_LIMIT)
         if not 0 <= price_ticks < PRICE_TICKS_LIMIT:
-            what, remedy = f"limit of {price_ticks} ticks", "give a price above 0 and below 2**42 ticks, or 0 for a market order"
+            what, remedy = (
+                f"limit of {price_ticks} ticks",
+                "give a price above 0 and below 2**42 ticks, or 0 for a market order",
+            )
             raise RequestError(what, where, remedy, symbol=symbol, value=price_ticks, limit=PRICE_TICKS_LIMIT)
         self._look()
         request = order_request(self.slot, instrument, side, quantity_lots, price_ticks)
@@ -154,7 +155,7 @@ class OrderCommands(Asking):
         self._record(f"strategy {self.slot} killed the account{': ' if reason else ''}{reason}")
 
     def orders(self) -> list[Order]:
-        """Return this strategy's orders that are at work, the exits of its stops among them, in the order in which they left."""
+        """Return this strategy's orders at work, the exits of its stops among them, in the order in which they left."""
         self._look()
         rows = self._sent_rows()
         mine = rows[rows["position"] // len(self.instruments) == self.slot]

@@ -150,7 +150,9 @@ def claim_slot(attachment: Attachment, wanted: int | None, count: int, planned: 
 
 def gone(name: str) -> InstanceGone:
     """Return the error that says that an instance is no more."""
-    return InstanceGone(f"instance '{name}' has ended", str(instance_path(name)), "start it: the next call attaches to it again")
+    return InstanceGone(
+        f"instance '{name}' has ended", str(instance_path(name)), "start it: the next call attaches to it again"
+    )
 
 
 def _is_free(descriptor: int, segment: Segment, slot: int) -> bool:

@@ -1,4 +1,4 @@
-"""Positions, orders and stops as a strategy sees them: exact decimals for people, integers for code, never changed afterwards."""
+"""Positions, orders and stops as a strategy sees them: exact decimals for people, integers for code, never changed later."""
 
 from dataclasses import dataclass
 from decimal import Decimal

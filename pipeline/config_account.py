@@ -37,7 +37,7 @@ class AccountSection(Section, frozen=True, kw_only=True):
     """[account]"""
 
     currency: Currency = "USD"
-    balance: Balance = "10000000"
+    balance: Balance = "50000000"
     day_start_utc: TimeOfDay = "00:00"
     rates: tuple[RateSection, ...] = ()
 

@@ -132,7 +132,7 @@ class BreakerSection(Section, frozen=True, kw_only=True):
     cooldown_seconds: Annotated[Decimal, Number("0", "604800", "seconds", places=9)] = Decimal("0.0")
     auto_resume: bool = False
     reject_window_seconds: Annotated[Decimal, Number("0.1", "86400", "seconds", places=9)] = Decimal("60.0")
-    reject_orders_min: Annotated[int, Number("1", "1000000", "orders")] = 10
+    reject_orders_min: Annotated[int, Number("1", "1000000", "orders")] = 100
     review_ms: Annotated[int, Number("1", "60000", "milliseconds")] = 100
 
     @property

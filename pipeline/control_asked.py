@@ -129,9 +129,7 @@ class Asked:
         """Return the one scope that is meant: an instrument's, a strategy's, else the account's."""
         symbol, strategy = self.filters(place)
         if symbol is not None and strategy is not None:
-            raise ControlError(
-                "strategy and symbol are two scopes", "give one of them", "ambiguous", "strategy", self.command
-            )
+            raise ControlError("strategy and symbol are two scopes", "give one of them", "ambiguous", "strategy", self.command)
         return place.scopes.of(strategy, symbol)
 
     def fault(self, name: str, what: str, remedy: str) -> ControlError:

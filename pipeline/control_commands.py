@@ -1,8 +1,8 @@
 """The commands of the control socket, one function each, and the table that names them and what each takes.
 
-A command that only tells returns its answer. One that asks risk for something is a generator: it yields a step (its request, and
+A command that only tells returns its answer. One that asks risk for something is a generator: it yields a step (its request and
 what a refusal comes to), gets back the events that answer it, and returns its answer; a refusal, or no answer in time, ends it
-before that. To add a command, write its function and its row in COMMANDS. Here are those that only tell; control_stops and
+before. To add a command, write its function and its row in COMMANDS. Here are those that only tell; control_stops and
 control_trading have the others.
 """
 

@@ -48,9 +48,7 @@ def account_answer(view: View) -> dict[str, Any]:
     """Return the account, each strategy that ever traded or is not active, and the instruments that are not active."""
     state = view.account()
     shares = [
-        _values(asdict(performance_of(scope, state.money)))
-        for scope in state.strategies
-        if any(scope.totals) or scope.state
+        _values(asdict(performance_of(scope, state.money))) for scope in state.strategies if any(scope.totals) or scope.state
     ]
     strict = [{"scope": scope.name, "trading_state": TRADING_STATES[scope.state]} for scope in state.instruments if scope.state]
     return {"account": _values(asdict(account_of(state))), "strategies": shares, "instruments": strict}

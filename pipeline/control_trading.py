@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.control_asked import Answer, Asked, Place, Step, Steps
+from pipeline.control_asked import Asked, Place, Step, Steps
 from pipeline.control_protocol import ControlError
 from pipeline.errors import ConfigurationError, RiskCheckError, StoplineError
 from pipeline.limit_values import INSTRUMENT_LIMITS, LIMIT_FORMS, limit_id, limit_text, limit_word, parse_limit
@@ -23,7 +23,6 @@ from pipeline.messages import (
     TRADING_STATES,
 )
 from pipeline.order_refusals import refusal
-from pipeline.tables import LIMIT_NAMES
 from pipeline.topology import ACCOUNT
 from pipeline.trading_request import (
     cancel_all_request,

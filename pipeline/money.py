@@ -145,10 +145,14 @@ def money_of(instruments: Instruments, account: AccountSection, where: str = "[a
     if problems:
         raise ConfigurationError.gather(problems)
     unit = Decimal(1).scaleb(-places)
+    try:
+        balance_units = _units(Decimal(account.balance), unit, False, account.currency, "account.balance", where)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.what, where, f"{error.remedy}, or rates with fewer decimal places") from None
     return Money(
         currency=account.currency,
         places=places,
-        balance_units=_units(Decimal(account.balance), unit, False, account.currency, "account.balance", where),
+        balance_units=balance_units,
         value_units=tuple(int(value.scaleb(places)) for value in values),
         quantity_places=quantity_places,
         lot_units=tuple(int(item.lot_size.scaleb(quantity_places)) for item in instruments),

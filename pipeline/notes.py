@@ -1,7 +1,8 @@
 """Who ordered what, and why: the ring of notes that the supervisor writes and the sidecar stores.
 
 A command becomes a request in the ring requests.control, whose events tell what came of it; its note, which carries the
-request's number, tells who asked. Nobody waits for a note: where the sidecar takes none any more it is lost, and people are told.
+request's number, tells who asked. Nobody waits for a note: where the sidecar takes none any more it is lost, and people are
+told.
 """
 
 import time

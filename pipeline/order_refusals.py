@@ -1,6 +1,6 @@
 """What risk refuses, in one line: which check, what it found, what is allowed, whose limit it is, and what would do.
 
-    position limit: 150,000.00 USD would exceed 100,000.00 USD (strategy 1, AAPL, order 562949953421312): send a smaller order, ...
+    position limit: 150,000.00 USD would exceed 100,000.00 USD (strategy 1, AAPL, order 562949953421312): send a ...
 
 `refusal` makes it of the event that risk writes. Requests about stops have their own words (pipeline.stop_refusals).
 """
@@ -83,9 +83,7 @@ _TEXTS: dict[int, _Text] = {
         "position limit: {value} would exceed {limit}", "send a smaller order, or wait until working ones end", is_limit=True
     ),
     REJECT_OPEN_POSITIONS: _Text("open positions: {value} would exceed {limit}", "close one first", is_limit=True),
-    REJECT_CONCENTRATION: _Text(
-        "concentration: {value} of equity in {symbol} would exceed {limit}", _SMALLER, is_limit=True
-    ),
+    REJECT_CONCENTRATION: _Text("concentration: {value} of equity in {symbol} would exceed {limit}", _SMALLER, is_limit=True),
     REJECT_GROSS_EXPOSURE: _Text("gross exposure: {value} would exceed {limit}", _SMALLER, is_limit=True),
     REJECT_NET_EXPOSURE: _Text("net exposure: {value} would exceed {limit}", _SMALLER, is_limit=True),
     REJECT_BUYING_POWER: _Text("buying power: leverage of {value} would exceed {limit}", _SMALLER, is_limit=True),
@@ -101,7 +99,9 @@ _TEXTS: dict[int, _Text] = {
     REJECT_EXECUTIONS: _Text(
         "executions: {value} have reached the limit of {limit}", "have a person look at it, then resume it", is_limit=True
     ),
-    REJECT_SAME_ORDER: _Text("the same order came within {limit} of the last one", "wait a moment if it is meant", is_limit=True),
+    REJECT_SAME_ORDER: _Text(
+        "the same order came within {limit} of the last one", "wait a moment if it is meant", is_limit=True
+    ),
     REJECT_ORDER_RATE: _Text("order rate: more than {limit}", "send fewer orders; exits and cancels pass", is_limit=True),
     REJECT_NO_LIMIT: _Text(
         "{limit_name} of {scope} is not set, and what is not set blocks",
@@ -191,5 +191,3 @@ def _text_of(reason: int, limit_name: str) -> _Text:
         return found
     error = stop_refusal(reason, Subject(""))
     return _Text(error.what.replace("{", "{{").replace("}", "}}"), error.remedy)
-
-

@@ -1,4 +1,4 @@
-"""What the supervisor does by itself to keep an account safe: the kill switch of a signal, and the orders of strategies that die."""
+"""What the supervisor does by itself to keep an account safe: the kill switch of a signal, the orders of the dead."""
 
 import contextlib
 import os

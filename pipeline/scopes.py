@@ -1,5 +1,6 @@
 """Scopes in words: whose limits and trading state they are (topology.ACCOUNT, scope_of_strategy, scope_of_instrument)."""
 
+from pipeline.account_view import scope_names
 from pipeline.instruments import Instruments
 from pipeline.topology import ACCOUNT, Sizes, scope_of_instrument, scope_of_strategy
 
@@ -15,15 +16,11 @@ class Scopes:
     def __init__(self, sizes: Sizes, instruments: Instruments) -> None:
         self.sizes = sizes
         self.instruments = instruments
+        self._names = scope_names(sizes, instruments)
 
     def name(self, scope: int) -> str:
         """Return a scope as people call it: "account", "strategy 1", or the symbol."""
-        if scope == ACCOUNT:
-            return "account"
-        if scope <= self.sizes.book_count:
-            return f"strategy {scope - 1}"
-        instrument = scope - 1 - self.sizes.book_count
-        return self.instruments[instrument].symbol if instrument < len(self.instruments) else f"scope {scope}"
+        return self._names[scope] if 0 <= scope < len(self._names) else f"scope {scope}"
 
     def of(self, strategy: int | None = None, symbol: str | None = None) -> int:
         """Return the scope of a strategy's slot, or of an instrument; of the account where neither is given.

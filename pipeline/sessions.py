@@ -30,13 +30,13 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 DAY_MINUTES = 24 * 60
 WEEK_MINUTES = 7 * DAY_MINUTES
 SECOND_NS = 1_000_000_000
+#: Number of the hours of an instrument that trades always (pipeline.risk.calendar.ALWAYS).
+ALWAYS = -1
 #: Changes of a zone's clock are looked up in these years; before and after, the first and the last offset hold.
 FIRST_YEAR, LAST_YEAR = 1970, 2100
 
 EXAMPLE = 'write "always", or days, hours and a time zone such as "Mon-Fri 09:30-16:00 America/New_York"'
-BLACKOUT_EXAMPLE = (
-    'write begin and end in UTC, such as "2026-12-24T18:00:00Z/2026-12-26T00:00:00Z", then symbols, or none for all'
-)
+BLACKOUT_EXAMPLE = 'write "2026-12-24T18:00:00Z/2026-12-26T00:00:00Z", begin and end in UTC, then symbols, or none for all'
 RANGE = re.compile(r"(?:(?P<first>[A-Za-z]+)(?:-(?P<last>[A-Za-z]+))?\s+)?(?P<opens>\d\d?:\d\d)-(?P<closes>\d\d?:\d\d)")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?Z")
 
@@ -202,6 +202,32 @@ def utc_ns(text: str, where: str) -> int:
     return since // timedelta(microseconds=1) * 1000
 
 
-def spans_for(blackouts: Sequence[Blackout], symbol: str) -> list[tuple[int, int]]:
-    """Return begin and end of the blackouts that concern a symbol."""
-    return [(b.begin_ns, b.end_ns) for b in blackouts if not b.symbols or symbol in b.symbols]
+def spans_for(blackouts: Sequence[Blackout], symbol: str) -> np.ndarray:
+    """Return begin and end of the blackouts of a symbol in ns UTC, in order, those that touch joined: int64 (n, 2)."""
+    spans = [(b.begin_ns, b.end_ns) for b in blackouts if not b.symbols or symbol in b.symbols]
+    return np.array(joined(spans), np.int64).reshape(-1, 2)
+
+
+def calendar_parts(
+    sessions: Sequence[str], blackouts: Sequence[str], symbols: Sequence[str]
+) -> tuple[list[int], list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Return what pipeline.risk.calendar.make_calendar takes.
+
+    Args:
+        sessions: Of each instrument, as in the module's examples.
+        blackouts: All of them.
+        symbols: Of each instrument.
+    Raises:
+        ConfigurationError: as `parse_sessions` and `parse_blackout`.
+    """
+    texts = sorted(set(sessions))
+    parsed = {text: parse_sessions(text, "session") for text in texts}
+    timed = {text: hours for text, hours in parsed.items() if hours is not None}
+    places = {text: place for place, text in enumerate(timed)}
+    spans = [parse_blackout(text, "blackouts") for text in blackouts]
+    return (
+        [places.get(text, ALWAYS) for text in sessions],
+        [hours.ranges for hours in timed.values()],
+        [hours.offsets for hours in timed.values()],
+        [spans_for(spans, symbol) for symbol in symbols],
+    )

@@ -4,33 +4,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline.account_view import BREAKER_LIMITS
 from pipeline.limit_values import amount_text, limit_text
 from pipeline.messages import (
     ACTIVE,
     BY_COOLDOWN,
-    BY_DAILY_LOSS,
-    BY_DRAWDOWN,
-    BY_LOSSES,
-    BY_REJECTS,
     BY_STRATEGY,
-    BY_TRADES,
-    BY_WEEKLY_LOSS,
     STATE_CHANGED,
     STATE_REASONS,
     TRADING_STATES,
 )
 from pipeline.money import Money
 from pipeline.scopes import Scopes
-
-#: The limit that each reason of the breaker is about.
-LIMIT_OF = {
-    BY_DAILY_LOSS: "max_daily_loss",
-    BY_WEEKLY_LOSS: "max_weekly_loss",
-    BY_DRAWDOWN: "max_drawdown",
-    BY_LOSSES: "max_consecutive_losses",
-    BY_TRADES: "max_trades_per_day",
-    BY_REJECTS: "max_reject_percent",
-}
 
 
 def state_lines(events: np.ndarray, scopes: Scopes, money: Money, control: int) -> Iterator[str]:
@@ -49,15 +34,15 @@ def state_lines(events: np.ndarray, scopes: Scopes, money: Money, control: int) 
 
 
 def state_line(event: np.void, scopes: Scopes, money: Money) -> str:
-    """Return the line for one STATE_CHANGED: "ALERT account is REDUCING: daily loss of 2,612.50 USD, the limit is 2,500.00 USD"."""
+    """Return the line for one STATE_CHANGED: "ALERT account is REDUCING: daily loss of 2,612.50 USD, the limit is ..."."""
     name, state, reason = scopes.name(int(event["scope"])), int(event["state"]), int(event["reason"])
     word = TRADING_STATES[state].upper() if state < len(TRADING_STATES) else f"state {state}"
     if state == ACTIVE:
         return f"{name} is ACTIVE again" + (": the breaker's cooldown is over" if reason == BY_COOLDOWN else "")
     if reason == BY_STRATEGY:
         return f"ALERT {name} is {word}, by strategy {int(event['requester'])}"
-    if reason in LIMIT_OF:
-        limit = LIMIT_OF[reason]
+    if reason in BREAKER_LIMITS:
+        limit = BREAKER_LIMITS[reason]
         found, allowed = amount_text(limit, int(event["value"]), money), limit_text(limit, int(event["limit"]), money)
         title = STATE_REASONS[reason].replace("_", " ")
         return f"ALERT {name} is {word}: {title} of {found}, the limit is {allowed}"

@@ -17,8 +17,8 @@
         while client.alive:
             dip(client.desk(), client.instruments.index("AAPL"), 18_900, 100)
 
-Records are read by subscript: desk.tick[0]["kind"]. All reads are lossy: who is too slow loses the oldest ticks, and the counters
-of the client tell. What is in `desk.tick`, `desk.report` and `desk.event` is a copy that nobody overwrites.
+Records are read by subscript: desk.tick[0]["kind"]. All reads are lossy: who is too slow loses the oldest ticks, and the
+client's counters tell. What is in `desk.tick`, `desk.report` and `desk.event` is a copy that nobody overwrites.
 
 A function that returns often, at least every 10 ms, lets its process see signals, the end of the instance and its restart.
 """
@@ -84,9 +84,7 @@ class Desk(NamedTuple):
 SLOT, INSTRUMENT_COUNT = 0, 1
 
 
-def open_desk(
-    pen: Producer, streams: tuple[Stream, Stream, Stream], positions: Table, marks: np.ndarray, slot: int
-) -> Desk:
+def open_desk(pen: Producer, streams: tuple[Stream, Stream, Stream], positions: Table, marks: np.ndarray, slot: int) -> Desk:
     """Return a desk over what a client has open.
 
     Args:
@@ -97,13 +95,24 @@ def open_desk(
         slot: The strategy's.
     """
     assert 0 <= slot < STRATEGIES_MAX, f"there is no slot {slot}"
-    records = [np.zeros(1, dtype) for dtype in (TICK, REPORT, EVENT)]
-    inlets = [Inlet(stream.reader, *_room(record)) for stream, record in zip(streams, records, strict=True)]
+    tick, report, event = (np.zeros(1, dtype) for dtype in (TICK, REPORT, EVENT))
     position, request = np.zeros(1, POSITION), np.zeros(1, REQUEST)
     return Desk(
-        *records, position, request, request.view(np.int64), position.view(np.int64), pen, *inlets, positions,
-        marks.view(np.int64), np.array([slot, len(marks)], np.int64),
-    )  # fmt: skip
+        tick=tick,
+        report=report,
+        event=event,
+        position=position,
+        request=request,
+        request_words=request.view(np.int64),
+        position_words=position.view(np.int64),
+        pen=pen,
+        ticks=Inlet(streams[0].reader, *_room(tick)),
+        reports=Inlet(streams[1].reader, *_room(report)),
+        events=Inlet(streams[2].reader, *_room(event)),
+        positions=positions,
+        mark_words=marks.view(np.int64),
+        places=np.array([slot, len(marks)], np.int64),
+    )
 
 
 def _room(record: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -242,7 +251,7 @@ def position_lots(desk, instrument):
 
 @njit
 def working_lots(desk, instrument):
-    """Return the lots of this strategy's orders at work in an instrument, both sides. A request that risk has not taken is none."""
+    """Return the lots of this strategy's orders at work in an instrument, both sides; requests on their way are not in it."""
     read_position(desk, instrument)
     return desk.position[0]["working_buy_lots"] + desk.position[0]["working_sell_lots"]
 

@@ -1,8 +1,8 @@
 """Who holds each strategy's slot, so that the orders of one that dies do not work on with nobody to look after them.
 
 A strategy leaves with a word: it counts `left` up and gives its slot back. One that is killed or crashes only lets go of the
-slot, whose lock the kernel takes back. The lock tells that somebody is there, the heartbeat tells who: pid, and when that process
-started, since a pid alone may be another one's by now.
+slot, whose lock the kernel takes back. The lock tells that somebody is there, the heartbeat tells who: pid, and when that
+process started, since a pid alone may be another one's by now.
 """
 
 from collections.abc import Iterator

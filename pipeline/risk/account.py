@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.risk.amounts import bounded, worth
 from pipeline.risk.limits import Limits
 from pipeline.risk.positions import CLOSED, FLIPPED, OPENED, unrealised_tick_lots
+from pipeline.risk.rate import next_tat
 from pipeline.risk.scopes import KINDS, Scopes, has_row, scope_of_row
 from pipeline.tables import (
     SCOPE_EXECUTIONS,
@@ -26,13 +28,12 @@ from pipeline.tables import (
 )
 from pipeline.topology import ACCOUNT, RISK_NOW_NS, RISK_REVIEW_NS
 from shm.atomics import load_relaxed
-from shm.jit import njit, njit_inline
+from shm.jit import njit, njit_inline, njit_inner
 from shm.rows import Table, current, edit
 from shm.transaction import Transaction, stage, staged
 
-#: No amount of money passes it: what would is held there, so that no sum of two can overflow.
-MONEY_LIMIT = 1 << 61
-SECOND_NS = 1_000_000_000
+#: Of a position's scopes, the first ones: the account and its strategy. Instruments have no limits of losses, trades, rejects.
+JUDGED = 2
 
 
 class Account(NamedTuple):
@@ -61,47 +62,27 @@ def account_of(state):
     )
 
 
-@njit_inline
-def held_within_limit(money):
-    """Return an amount, or the limit of money that it passes."""
-    return min(max(money, -MONEY_LIMIT), MONEY_LIMIT)
-
-
-@njit
-def money_of(tick_lots, value_units):
-    """Return the money units that tick-lots are worth.
-
-    Args:
-        tick_lots: Any.
-        value_units: Money units in one tick-lot, > 0.
-    """
-    # Compared by division: the product could pass 2**63.
-    if abs(tick_lots) > MONEY_LIMIT // value_units:
-        return MONEY_LIMIT if tick_lots > 0 else -MONEY_LIMIT
-    return tick_lots * value_units
-
-
-@njit
+@njit_inner
 def scope_word(account, scope, word):
     """Return a word of a scope as this transaction leaves it."""
     at = scope * SCOPE_WORDS + word
     return staged(account.transaction, account.scopes.base + at, load_relaxed(account.scopes.words, at))
 
 
-@njit
+@njit_inner
 def set_scope_word(account, scope, word, value):
     """Stage a word of a scope."""
     stage(account.transaction, account.scopes.base + scope * SCOPE_WORDS + word, value)
 
 
-@njit
+@njit_inner
 def add_to_scope(account, scope, word, amount):
-    """Stage that a word of a scope grows, within the limit of money.
+    """Stage that a word of a scope grows, within what amounts are held to.
 
     Returns:
         What it will be.
     """
-    value = held_within_limit(scope_word(account, scope, word) + held_within_limit(amount))
+    value = bounded(scope_word(account, scope, word) + bounded(amount))
     set_scope_word(account, scope, word, value)
     return value
 
@@ -117,58 +98,66 @@ def book_fill(account, row, change, realised_tick_lots, fee_units):
         realised_tick_lots: By how much `realised_tick_lots` of the row has grown by this fill.
         fee_units: Its fee, in money units; a rebate is negative.
 
-    A trade is all that happens from flat to flat, or to the other side. The fill that flips pays its fee for the trade that it ends.
+    A trade is all that happens from flat to flat, or to the other side. The fill that flips pays its fee for the trade it ends.
     """
     value_units = account.limits.value_units[row % account.scopes.instruments]
     position = account.positions.copies[edit(account.transaction, account.positions, row)]
     fees_before = position["fee_units"]
-    fees = held_within_limit(fees_before + held_within_limit(fee_units))
+    fees = bounded(fees_before + bounded(fee_units))
     position["fee_units"] = fees
     outcome = np.int64(0)
     if change == CLOSED or change == FLIPPED:
         traded = position["realised_tick_lots"] - position["opened_realised_tick_lots"]
-        outcome = money_of(traded, value_units) - (fees - position["opened_fee_units"])
+        outcome = worth(traded, 1, value_units) - (fees - position["opened_fee_units"])
     if change == OPENED or change == FLIPPED:
         position["opened_realised_tick_lots"] = position["realised_tick_lots"]
         position["opened_fee_units"] = fees_before if change == OPENED else fees
-    realised = money_of(realised_tick_lots, value_units)
+    realised = worth(realised_tick_lots, 1, value_units)
     for kind in range(KINDS):
         scope = scope_of_row(account.scopes, row, kind)
         if realised != 0:
             add_to_scope(account, scope, SCOPE_REALISED, realised)
         if fee_units != 0:
             add_to_scope(account, scope, SCOPE_FEES, fee_units)
-        if outcome < 0:
-            losses = add_to_scope(account, scope, SCOPE_LOSSES, 1)
-            limit_row = account.limit_rows.copies[current(account.limit_rows, scope)]
-            if losses == limit_row["max_consecutive_losses"]:
-                ask_for_review(account)
-        elif outcome > 0:
+    if outcome != 0:
+        count_outcome(account, row, outcome)
+
+
+@njit_inner
+def count_outcome(account, row, outcome):
+    """Stage one more loss in a row, or the end of the row, by what a trade has brought in money units."""
+    for kind in range(JUDGED):
+        scope = scope_of_row(account.scopes, row, kind)
+        if outcome > 0:
             set_scope_word(account, scope, SCOPE_LOSSES, 0)
+            continue
+        losses = add_to_scope(account, scope, SCOPE_LOSSES, 1)
+        if losses == account.limit_rows.copies[current(account.limit_rows, scope)]["max_consecutive_losses"]:
+            ask_for_review(account)
 
 
 @njit
 def book_executed(account, row):
-    """Count an order of a strategy that is filled. Call it beside book_fill where the order, no exit of a stop, has nothing left."""
-    for kind in range(KINDS):
+    """Count an order of a strategy that is filled. Call it beside book_fill where nothing is left of one that is no exit."""
+    for kind in range(JUDGED):
         add_to_scope(account, scope_of_row(account.scopes, row, kind), SCOPE_EXECUTIONS, 1)
 
 
 @njit
 def book_order(account, row):
     """Count an order of a strategy. Call it in the transaction that publishes the order."""
-    for kind in range(KINDS):
+    for kind in range(JUDGED):
         scope = scope_of_row(account.scopes, row, kind)
         trades = add_to_scope(account, scope, SCOPE_TRADES, 1)
         if trades == account.limit_rows.copies[current(account.limit_rows, scope)]["max_trades_per_day"]:
             ask_for_review(account)
         count_order(account, scope)
-        push_rate(account, scope)
+    book_exit(account, row)
 
 
 @njit
 def book_exit(account, row):
-    """Take the exit of a stop out of the order rate's bucket. Call it in the transaction that publishes the exit, each time."""
+    """Count an exit of a stop in the order rate, and nowhere else. Call it in the transaction that publishes the exit."""
     for kind in range(KINDS):
         push_rate(account, scope_of_row(account.scopes, row, kind))
 
@@ -179,7 +168,7 @@ def book_refused(account, strategy):
 
     Args:
         account: Account.
-        strategy: Whose; the instrument may be unknown, so only the account and the strategy count it.
+        strategy: Whose.
     """
     for scope in (ACCOUNT, 1 + strategy):
         count_order(account, scope)
@@ -188,21 +177,21 @@ def book_refused(account, strategy):
 
 @njit
 def count_reject(account, row):
-    """Count an order of a strategy that the venue rejected. Call it in the transaction that consumes the report, no exit of a stop."""
-    for kind in range(KINDS):
+    """Count an order that the venue rejected, no exit. Call it in the transaction that consumes the report."""
+    for kind in range(JUDGED):
         scope = scope_of_row(account.scopes, row, kind)
         begin_window(account, scope)
         add_to_scope(account, scope, SCOPE_REJECTS, 1)
 
 
-@njit
+@njit_inner
 def count_order(account, scope):
     """Stage one more order in the window in which rejects are counted."""
     begin_window(account, scope)
     add_to_scope(account, scope, SCOPE_ORDERS, 1)
 
 
-@njit
+@njit_inner
 def begin_window(account, scope):
     """Stage a new window of orders and rejects where the last has ended."""
     now_ns = account.words[RISK_NOW_NS]
@@ -212,29 +201,29 @@ def begin_window(account, scope):
         set_scope_word(account, scope, SCOPE_REJECTS, 0)
 
 
-@njit
+@njit_inner
 def push_rate(account, scope):
     """Stage one token less in the bucket of a scope's order rate, where it has one."""
     limit = account.limit_rows.copies[current(account.limit_rows, scope)]["max_orders_per_second"]
     if limit > 0:
-        full_ns = max(scope_word(account, scope, SCOPE_RATE_NS), account.words[RISK_NOW_NS])
-        set_scope_word(account, scope, SCOPE_RATE_NS, full_ns + SECOND_NS // limit)
+        full_ns = scope_word(account, scope, SCOPE_RATE_NS)
+        set_scope_word(account, scope, SCOPE_RATE_NS, next_tat(full_ns, account.words[RISK_NOW_NS], limit))
 
 
-@njit
+@njit_inner
 def ask_for_review(account):
-    """Stage that the breaker looks before the next request or tick: a count has come to its limit, and no further order may leave."""
+    """Stage that the breaker looks before the next request or tick: a count is at its limit, and no further order may leave."""
     stage(account.transaction, account.words_base + RISK_REVIEW_NS, 0)
 
 
-@njit
+@njit_inner
 def closed_profit(scopes, scope):
     """Return what a scope has realised less its fees, in money units, as committed."""
     at = scope * SCOPE_WORDS
-    return held_within_limit(scopes.words[at + SCOPE_REALISED] - scopes.words[at + SCOPE_FEES])
+    return bounded(scopes.words[at + SCOPE_REALISED] - scopes.words[at + SCOPE_FEES])
 
 
-@njit
+@njit_inner
 def profit_of(account, marks, held, scope):
     """Return the P&L of one scope in money units, as committed: realised less fees, and what is open at its marks.
 
@@ -248,13 +237,13 @@ def profit_of(account, marks, held, scope):
     for k in range(held.count[0]):
         row = np.int64(held.rows[k])
         if has_row(account.scopes, scope, row):
-            profit = held_within_limit(profit + open_profit(account, marks, row))
+            profit = bounded(profit + open_profit(account, marks, row))
     return profit
 
 
-@njit
+@njit_inner
 def open_profit(account, marks, row):
     """Return what the open quantity of a position is worth more than it cost, in money units; 0 without a mark."""
     instrument = row % account.scopes.instruments
     position = account.positions.copies[current(account.positions, row)]
-    return money_of(unrealised_tick_lots(position, marks[instrument]), account.limits.value_units[instrument])
+    return worth(unrealised_tick_lots(position, marks[instrument]), 1, account.limits.value_units[instrument])

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.messages import BY_DAILY_LOSS, BY_DRAWDOWN, BY_LOSSES, BY_REJECTS, BY_TRADES, BY_WEEKLY_LOSS
 from pipeline.risk.account import scope_word
+from pipeline.risk.amounts import PPM
 from pipeline.tables import (
     SCOPE_DAY_PNL,
     SCOPE_FORGIVEN,
@@ -20,15 +21,14 @@ from pipeline.tables import (
     SCOPE_WINDOW_NS,
 )
 from pipeline.topology import RISK_NOW_NS
-from shm.jit import njit
+from shm.jit import njit_inner
 from shm.rows import current
 
-PPM = 1_000_000
 #: What stays broken until a day or week ends or there is a new peak, whatever the strategy does; a person may let it pass.
 LASTING = (BY_DAILY_LOSS, BY_WEEKLY_LOSS, BY_DRAWDOWN, BY_TRADES)
 
 
-@njit
+@njit_inner
 def limit_of(account, scope, reason):
     """Return the limit of a scope by which the breaker trips for a BY_* reason; negative = none."""
     limits = account.limit_rows.copies[current(account.limit_rows, scope)]
@@ -45,7 +45,7 @@ def limit_of(account, scope, reason):
     return limits["max_reject_percent"]
 
 
-@njit
+@njit_inner
 def measure(account, scope, reason, profit):
     """Return what the breaker compares with the limit for a BY_* reason.
 
@@ -70,9 +70,9 @@ def measure(account, scope, reason, profit):
     return rejected_ppm(account, scope)
 
 
-@njit
+@njit_inner
 def rejected_ppm(account, scope):
-    """Return the share of orders that were rejected or refused in the window that runs, rounded up; 0 where there are too few."""
+    """Return which share of orders was rejected or refused in the window that runs, rounded up; 0 where they are too few."""
     orders = scope_word(account, scope, SCOPE_ORDERS)
     ended = account.words[RISK_NOW_NS] >= scope_word(account, scope, SCOPE_WINDOW_NS)
     if ended or orders < max(account.limits.reject_orders_min, 1):
@@ -81,7 +81,7 @@ def rejected_ppm(account, scope):
     return -(-scope_word(account, scope, SCOPE_REJECTS) * PPM // orders)
 
 
-@njit
+@njit_inner
 def is_broken(account, scope, reason, profit):
     """Tell whether a limit is broken, forgiven or not; arguments as `measure`."""
     limit = limit_of(account, scope, reason)
@@ -91,7 +91,7 @@ def is_broken(account, scope, reason, profit):
     return value >= limit if reason == BY_LOSSES or reason == BY_TRADES else value > limit
 
 
-@njit
+@njit_inner
 def first_broken(account, scope, profit):
     """Return the first BY_* reason for which the breaker trips: broken, and not let pass by a person; 0 = none."""
     forgiven = scope_word(account, scope, SCOPE_FORGIVEN)
@@ -101,7 +101,7 @@ def first_broken(account, scope, profit):
     return 0
 
 
-@njit
+@njit_inner
 def has_lasting(account, scope, profit):
     """Tell whether a limit is broken that no new count mends, and that nobody has let pass."""
     forgiven = scope_word(account, scope, SCOPE_FORGIVEN)

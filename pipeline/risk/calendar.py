@@ -4,13 +4,13 @@ The answer for an instrument is kept with the time in which it holds, so that ne
 line; it is worked out anew only when an hour strikes, a clock is put forward or back, or a blackout begins or ends.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.messages import REASON_NONE, REJECT_BLACKOUT, REJECT_SESSION
-from shm.jit import njit, njit_inline
+from shm.jit import njit_inline, njit_inner
 
 MINUTE_NS = 60_000_000_000
 WEEK_NS = 7 * 24 * 60 * MINUTE_NS
@@ -26,7 +26,7 @@ SINCE, UNTIL, REASON = 0, 1, 2
 
 
 class Calendar(NamedTuple):
-    """All hours and blackouts, as kernels take them; int64. Hours h have the places first[h] to first[h + 1] of their arrays."""
+    """All hours and blackouts, as kernels take them; int64. Hours h have the places first[h] to first[h + 1] - 1."""
 
     hours_of: np.ndarray  #: by instrument: number of its hours, or ALWAYS
     range_first: np.ndarray
@@ -42,7 +42,7 @@ def make_calendar(
     hours_of: Sequence[int],
     ranges: Sequence[np.ndarray],
     offsets: Sequence[np.ndarray],
-    blackouts: Sequence[Iterable[tuple[int, int]]],
+    blackouts: Sequence[np.ndarray],
 ) -> Calendar:
     """Return the calendar of an instance.
 
@@ -50,15 +50,13 @@ def make_calendar(
         hours_of: By instrument: place in `ranges` and `offsets`, or ALWAYS.
         ranges: For each hours: (n, 2) minutes since Monday 00:00 in which it is open (pipeline.sessions.Hours.ranges).
         offsets: For each hours: (n, 2) from when the zone's clock is how far ahead, ns (pipeline.sessions.Hours.offsets).
-        blackouts: For each instrument: (begin, end) in ns UTC.
+        blackouts: For each instrument: (n, 2) begin and end in ns UTC (pipeline.sessions.spans_for).
     """
-    merged = [merge(of_instrument) for of_instrument in blackouts]
-    open_ns = [merge((MINUTE_NS * int(opens), MINUTE_NS * int(closes)) for opens, closes in of) for of in ranges]
     return Calendar(
         np.array(hours_of, np.int64),
-        *packed(open_ns),
-        *packed([[(int(since), int(ahead)) for since, ahead in of] for of in offsets]),
-        *packed(merged),
+        *packed([MINUTE_NS * of for of in ranges]),
+        *packed(offsets),
+        *packed(blackouts),
         # Nothing is kept yet: it would hold in no time.
         np.zeros((len(hours_of), 4), np.int64),
     )
@@ -66,25 +64,13 @@ def make_calendar(
 
 def open_calendar(instrument_count: int) -> Calendar:
     """Return a calendar by which everything trades always."""
-    return make_calendar([ALWAYS] * instrument_count, [], [], [()] * instrument_count)
+    return make_calendar([ALWAYS] * instrument_count, [], [], [np.zeros((0, 2), np.int64)] * instrument_count)
 
 
-def merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans of time in order, those that touch joined."""
-    merged: list[tuple[int, int]] = []
-    for begin, end in sorted(spans):
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((begin, end))
-    return merged
-
-
-def packed(lists: Sequence[Sequence[tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first place of each list, and one more, and all pairs behind one another; at least one pair."""
+def packed(lists: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first place of each list of pairs, and one more, and all pairs behind one another."""
     first = np.cumsum([0, *(len(pairs) for pairs in lists)]).astype(np.int64)
-    pairs = [pair for of in lists for pair in of] or [(0, 0)]
-    return first, np.array(pairs, np.int64).reshape(-1, 2)
+    return first, np.concatenate([np.zeros((0, 2), np.int64), *lists])
 
 
 @njit_inline
@@ -104,7 +90,7 @@ def closed_reason(calendar, instrument, now_ns):
     return look_up(calendar, instrument, now_ns)
 
 
-@njit
+@njit_inner
 def look_up(calendar, instrument, now_ns):
     """Work out what `closed_reason` tells, and keep it for as long as it holds."""
     kept = calendar.kept
@@ -123,9 +109,9 @@ def look_up(calendar, instrument, now_ns):
     return kept[instrument, REASON]
 
 
-@njit
+@njit_inner
 def is_within(spans_ns, first, end, now_ns, kept):
-    """Tell whether a time lies in one of the spans from place `first` to before `end`; narrow what is kept to where that holds."""
+    """Tell whether a time lies in one of the spans at the places first to end - 1; narrow what is kept to where that holds."""
     for k in range(first, end):
         if now_ns < spans_ns[k, 0]:
             kept[UNTIL] = min(kept[UNTIL], spans_ns[k, 0])
@@ -137,7 +123,7 @@ def is_within(spans_ns, first, end, now_ns, kept):
     return False
 
 
-@njit
+@njit_inner
 def is_session(calendar, hours, now_ns, kept):
     """Tell whether hours are open; narrow what is kept to the same answer, the same week and the same offset from UTC."""
     offset_ns = calendar.offset_ns

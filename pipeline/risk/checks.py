@@ -12,8 +12,6 @@ a value may reach its limit and not pass it. An order that only makes its positi
 from the exposure and the losses, and from the least sizes. The check changes `guard.found` and `guard.sums` alone.
 """
 
-import numpy as np
-
 from pipeline.messages import (
     ACTIVE,
     BUY,
@@ -46,9 +44,9 @@ from pipeline.messages import (
     SELL,
     SUBMIT,
 )
-from pipeline.risk.amounts import share_found, share_of, worth
+from pipeline.risk.amounts import worth
 from pipeline.risk.exposure import check_exposure
-from pipeline.risk.guard import scope_word
+from pipeline.risk.guard import FOUND_LIMIT, FOUND_LIMIT_ID, FOUND_SCOPE, ask_ahead, scope_word
 from pipeline.risk.limits import (
     DUPLICATE_WINDOW_MS,
     MAX_ORDER_NOTIONAL,
@@ -61,15 +59,17 @@ from pipeline.risk.limits import (
     UNLIMITED,
 )
 from pipeline.risk.losses import check_losses
-from pipeline.risk.proposal import at_least, at_most, find, propose
+from pipeline.risk.proposal import at_least, at_most, at_most_share, find, propose
 from pipeline.risk.rate import conforms
 from pipeline.risk.valuation import value_held
-from pipeline.tables import SCOPE_FLATTENS, SCOPE_RATE_NS, SCOPE_RESTRICTED, SCOPE_STATE
+from pipeline.tables import LIMIT_NAMES, SCOPE_FLATTENS, SCOPE_RATE_NS, SCOPE_RESTRICTED, SCOPE_STATE
 from pipeline.topology import RISK_NOW_NS
-from shm.jit import njit_inline
+from shm.jit import njit_inner, njit_merged
+
+LIMIT_COUNT = len(LIMIT_NAMES)
 
 
-@njit_inline
+@njit_merged
 def check_order(guard, calendar_reason, strategy, instrument, request):
     """Decide whether one order of a strategy may leave.
 
@@ -84,7 +84,8 @@ def check_order(guard, calendar_reason, strategy, instrument, request):
     Bounds:
         Whatever comes to AMOUNT_MAX money or quantity units is refused, where no limit refuses it before.
     """
-    guard.found[:] = 0
+    ask_ahead(guard, strategy, instrument)
+    find(guard, 0, 0, 0, 0)
     reason = check_form(request)
     if reason != REASON_NONE:
         return reason
@@ -106,7 +107,7 @@ def check_order(guard, calendar_reason, strategy, instrument, request):
     return reason if reason != REASON_NONE else check_pace(guard, order)
 
 
-@njit_inline
+@njit_merged
 def check_form(request):
     """Return why a REQUEST is no order at all, or REASON_NONE."""
     side, order_type, lots = request["side"], request["order_type"], request["quantity_lots"]
@@ -119,33 +120,36 @@ def check_form(request):
     return REJECT_QUANTITY if lots <= 0 or lots >= QUANTITY_LOTS_LIMIT else REASON_NONE
 
 
-@njit_inline
+@njit_merged
 def check_states(guard, order):
     """Return REJECT_* where the strictest trading state of the scopes forbids the order; found are that state and its scope."""
-    state, whose = np.int64(ACTIVE), order.scopes[0]
-    flattening = np.int64(-1)
-    for k in range(3):
-        scope = order.scopes[k]
-        its_state = scope_word(guard, scope, SCOPE_STATE)
-        if its_state > state:
-            state, whose = its_state, scope
-        if flattening < 0 and scope_word(guard, scope, SCOPE_FLATTENS) != 0:
-            flattening = scope
-    if state >= HALTED:
-        find(guard, state, ACTIVE, whose, 0)
-        return REJECT_KILLED if state == KILLED else REJECT_HALTED
-    if order.reduces:
+    scopes = order.scopes
+    state = max(
+        scope_word(guard, scopes[0], SCOPE_STATE),
+        scope_word(guard, scopes[1], SCOPE_STATE),
+        scope_word(guard, scopes[2], SCOPE_STATE),
+    )
+    flattening = (
+        scope_word(guard, scopes[0], SCOPE_FLATTENS)
+        | scope_word(guard, scopes[1], SCOPE_FLATTENS)
+        | scope_word(guard, scopes[2], SCOPE_FLATTENS)
+    )
+    if (state | flattening) == ACTIVE or (order.reduces and state < HALTED):
         return REASON_NONE
-    if flattening >= 0:
-        find(guard, state, ACTIVE, flattening, 0)
+    if state < HALTED and flattening != 0:
+        for k in range(2, -1, -1):
+            if scope_word(guard, scopes[k], SCOPE_FLATTENS) != 0:
+                find(guard, state, ACTIVE, scopes[k], 0)
         return REJECT_FLATTENING
+    for k in range(2, -1, -1):
+        if scope_word(guard, scopes[k], SCOPE_STATE) == state:
+            find(guard, state, ACTIVE, scopes[k], 0)
     if state == REDUCING:
-        find(guard, state, ACTIVE, whose, 0)
         return REJECT_REDUCING
-    return REASON_NONE
+    return REJECT_KILLED if state == KILLED else REJECT_HALTED
 
 
-@njit_inline
+@njit_merged
 def check_market(guard, order, calendar_reason):
     """Return REJECT_* where the instrument is restricted, closed or stale; found are the age in ns and what is allowed."""
     scope = order.scopes[2]
@@ -162,12 +166,18 @@ def check_market(guard, order, calendar_reason):
     return REASON_NONE
 
 
-@njit_inline
+@njit_merged
 def check_size(guard, order):
     """Return REJECT_* where a limit is not set, or the order by itself is too small, too large or too far from the market."""
-    for k in range(3):
-        if lacks_limit(guard, order.limits[k], order.scopes[k]):
-            return REJECT_NO_LIMIT
+    words = guard.limit_rows.words
+    lacking = False
+    # All of them, without a way out, so that the compiler looks at several at once.
+    for limit_id in range(LIMIT_COUNT):
+        for k in range(3):
+            lacking |= words[order.limits[k], limit_id] == NOT_SET
+    if lacking:
+        find_lacking(guard.found, words, order.limits, order.scopes)
+        return REJECT_NO_LIMIT
     instrument, lots = order.instrument, order.lots
     quantity = worth(lots, 1, guard.limits.lot_units[instrument])
     if not order.reduces and not at_least(guard, order, MIN_ORDER_QUANTITY, quantity):
@@ -182,23 +192,18 @@ def check_size(guard, order):
     return REASON_NONE if within_collar(guard, order) else REJECT_PRICE_COLLAR
 
 
-@njit_inline
-def lacks_limit(guard, copy, scope):
-    """Tell whether any limit of a scope is not set; found is the first of those."""
-    words = guard.limit_rows.words
-    lacking = False
-    # All of them, without a way out: so that the compiler compares several at once.
-    for limit_id in range(words.shape[1]):
-        lacking |= words[copy, limit_id] == NOT_SET
-    if lacking:
-        for limit_id in range(words.shape[1]):
-            if words[copy, limit_id] == NOT_SET:
-                find(guard, 0, NOT_SET, scope, limit_id)
-                break
-    return lacking
+@njit_inner
+def find_lacking(found, words, copies, scopes):
+    """Leave in `found` the first limit of the first scope that is not set."""
+    for k in range(2, -1, -1):
+        for limit_id in range(LIMIT_COUNT - 1, -1, -1):
+            if words[copies[k], limit_id] == NOT_SET:
+                found[FOUND_LIMIT] = NOT_SET
+                found[FOUND_SCOPE] = scopes[k]
+                found[FOUND_LIMIT_ID] = limit_id
 
 
-@njit_inline
+@njit_merged
 def reference_half_ticks(guard, mark):
     """Return the price that an order is held against, in half ticks: the last trade, else the mid, else the side that is known.
 
@@ -212,20 +217,15 @@ def reference_half_ticks(guard, mark):
     return 2 * max(bid, ask) if bid > 0 or ask > 0 else 2 * last
 
 
-@njit_inline
+@njit_merged
 def within_collar(guard, order):
     """Tell whether an order buys no dearer and sells no cheaper than the collar allows; found are shares of the reference."""
     reference = reference_half_ticks(guard, guard.marks[order.instrument])
     beyond = order.side * (2 * order.price_ticks - reference)
-    for k in range(3):
-        limit = guard.limit_rows.words[order.limits[k], PRICE_COLLAR_PERCENT]
-        if limit != UNLIMITED and beyond > share_of(reference, limit):
-            find(guard, max(share_found(beyond, reference), limit + 1), limit, order.scopes[k], PRICE_COLLAR_PERCENT)
-            return False
-    return True
+    return at_most_share(guard, order, PRICE_COLLAR_PERCENT, (beyond, beyond, beyond), reference)
 
 
-@njit_inline
+@njit_merged
 def check_pace(guard, order):
     """Return REJECT_* where the same order came just before, or too many did; found are ns since, and orders per second."""
     position, now_ns = guard.positions.copies[order.position], guard.words[RISK_NOW_NS]

@@ -6,7 +6,6 @@ added up and not set off against each other, since each strategy's position is l
 """
 
 from pipeline.messages import (
-    BUY,
     REASON_NONE,
     REJECT_BUYING_POWER,
     REJECT_CONCENTRATION,
@@ -39,10 +38,10 @@ from pipeline.risk.limits import (
 )
 from pipeline.risk.proposal import at_most, at_most_share
 from pipeline.risk.valuation import exposure_price, worst_lots
-from shm.jit import njit_inline
+from shm.jit import njit_inline, njit_merged
 
 
-@njit_inline
+@njit_merged
 def check_exposure(guard, order):
     """Decide whether the account may hold what an order can bring; `guard.sums` are those of this moment.
 
@@ -51,14 +50,9 @@ def check_exposure(guard, order):
     """
     sums, instrument = guard.sums, order.instrument
     position = guard.positions.copies[order.position]
-    bought, sold = (
-        position["quantity_lots"] + position["working_buy_lots"],
-        position["quantity_lots"] - position["working_sell_lots"],
-    )
-    if order.side == BUY:
-        bought += order.lots
-    else:
-        sold -= order.lots
+    buys, sells = max(order.side * order.lots, 0), max(-order.side * order.lots, 0)
+    bought = position["quantity_lots"] + position["working_buy_lots"] + buys
+    sold = position["quantity_lots"] - position["working_sell_lots"] - sells
     before, after = worst_lots(position), max(abs(bought), abs(sold))
     known = exposure_price(guard.marks[instrument], position)
     value_units, lot_units = guard.limits.value_units[instrument], guard.limits.lot_units[instrument]

@@ -26,11 +26,11 @@ from pipeline.risk.limits import (
 from pipeline.risk.proposal import at_most
 from pipeline.risk.valuation import exposure_price
 from pipeline.tables import SCOPE_DAY_PNL, SCOPE_EXECUTIONS, SCOPE_FORGIVEN, SCOPE_PEAK, SCOPE_WEEK_PNL
-from shm.jit import njit_inline
+from shm.jit import njit_merged
 from shm.rows import current
 
 
-@njit_inline
+@njit_merged
 def check_losses(guard, order):
     """Decide whether new risk may be taken at all; `guard.sums` are those of this moment.
 
@@ -74,7 +74,7 @@ def check_losses(guard, order):
     return REASON_NONE
 
 
-@njit_inline
+@njit_merged
 def loss_since(guard, scope, now_units, word, reason):
     """Return by how much P&L is below what a word of the scope says, at least 0; 0 where a person has let that loss pass.
 
@@ -90,7 +90,7 @@ def loss_since(guard, scope, now_units, word, reason):
     return max(scope_word(guard, scope, word) - now_units, 0)
 
 
-@njit_inline
+@njit_merged
 def volatility(guard, order):
     """Return the configured ATR of the order's instrument as a share of its exposure price, in parts per million, rounded up.
 

@@ -5,13 +5,16 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.messages import BUY, LIMIT
-from pipeline.risk.amounts import AMOUNT_MAX, share_found, share_of
+from pipeline.risk.amounts import AMOUNT_MAX, PPM, share_found, share_of
 from pipeline.risk.guard import FOUND_LIMIT, FOUND_LIMIT_ID, FOUND_SCOPE, FOUND_VALUE, instrument_scope, strategy_scope
 from pipeline.risk.limits import UNLIMITED
 from pipeline.risk.positions import left_to_exit
 from pipeline.topology import ACCOUNT
-from shm.jit import njit_inline
+from shm.jit import njit_inline, njit_inner, njit_merged
 from shm.rows import current
+
+#: A comparison of shares in floats is off by less than this.
+NEARLY = 1 - 1e-12
 
 
 class Proposal(NamedTuple):
@@ -30,7 +33,7 @@ class Proposal(NamedTuple):
     reduces: bool  #: it only makes its position smaller, all that works in that direction counted
 
 
-@njit_inline
+@njit_merged
 def propose(guard, strategy, instrument, request):
     """Return the Proposal of a REQUEST whose form is right."""
     scopes = (np.int64(ACCOUNT), strategy_scope(strategy), instrument_scope(guard, instrument))
@@ -53,7 +56,7 @@ def propose(guard, strategy, instrument, request):
     return Proposal(scopes, limits, strategy, instrument, row, copy, side, lots, limit_ticks, price, reduces)
 
 
-@njit_inline
+@njit_merged
 def find(guard, value, limit, scope, limit_id):
     """Leave in `guard.found` what an order is refused for."""
     guard.found[FOUND_VALUE] = value
@@ -62,11 +65,12 @@ def find(guard, value, limit, scope, limit_id):
     guard.found[FOUND_LIMIT_ID] = limit_id
 
 
-@njit_inline
+@njit_merged
 def at_most(guard, order, limit_id, values):
     """Tell whether a value keeps to an upper limit, else leave in `guard.found` the first scope whose limit it passes.
 
-    What comes to AMOUNT_MAX passes every limit, so that it can be counted with at all.
+    What comes to AMOUNT_MAX passes every limit, so that it can be counted with at all. There is no branch for each scope: most
+    orders pass, and what is looked at for all three at once is looked at faster.
 
     Args:
         guard: Guard.
@@ -74,26 +78,49 @@ def at_most(guard, order, limit_id, values):
         limit_id: Place in LIMITS.
         values: (account's, strategy's, instrument's) int64, in the unit of the limit.
     """
+    words = guard.limit_rows.words
+    beyond = False
     for k in range(3):
-        limit, value = guard.limit_rows.words[order.limits[k], limit_id], values[k]
-        if value >= AMOUNT_MAX or (limit != UNLIMITED and value > limit):
-            find(guard, value, limit if limit != UNLIMITED else AMOUNT_MAX - 1, order.scopes[k], limit_id)
-            return False
-    return True
+        beyond |= values[k] > upper(words[order.limits[k], limit_id])
+    if beyond:
+        find_upper(guard.found, words, order.limits, order.scopes, limit_id, values)
+    return not beyond
 
 
 @njit_inline
+def upper(limit):
+    """Return the largest value within an upper limit, which may be UNLIMITED."""
+    return limit if limit != UNLIMITED else AMOUNT_MAX - 1
+
+
+@njit_inner
+def find_upper(found, words, copies, scopes, limit_id, values):
+    """Leave in `found` the first scope whose upper limit is passed."""
+    for k in range(2, -1, -1):
+        limit = upper(words[copies[k], limit_id])
+        if values[k] > limit:
+            found[FOUND_VALUE] = values[k]
+            found[FOUND_LIMIT] = limit
+            found[FOUND_SCOPE] = scopes[k]
+            found[FOUND_LIMIT_ID] = limit_id
+
+
+@njit_merged
 def at_least(guard, order, limit_id, value):
     """Tell whether a value keeps to a lower limit of all scopes, as `at_most` does to an upper one."""
-    for k in range(3):
-        limit = guard.limit_rows.words[order.limits[k], limit_id]
-        if limit != UNLIMITED and value < limit:
+    words, limits = guard.limit_rows.words, order.limits
+    # UNLIMITED is below every value.
+    least = max(words[limits[0], limit_id], words[limits[1], limit_id], words[limits[2], limit_id])
+    if value >= least:
+        return True
+    for k in range(2, -1, -1):
+        limit = words[limits[k], limit_id]
+        if value < limit:
             find(guard, value, limit, order.scopes[k], limit_id)
-            return False
-    return True
+    return False
 
 
-@njit_inline
+@njit_merged
 def at_most_share(guard, order, limit_id, values, base):
     """Tell whether values keep to shares of a base, as `at_most`; found are shares in parts per million.
 
@@ -101,13 +128,29 @@ def at_most_share(guard, order, limit_id, values, base):
         guard: Guard.
         order: Proposal.
         limit_id: Place in LIMITS, of a limit in parts per million.
-        values: (account's, strategy's, instrument's) int64 >= 0.
+        values: (account's, strategy's, instrument's) int64 >= 0; below 0 they keep to any share.
         base: int64; where it is not above 0 every value above 0 passes the limit.
     """
+    words = guard.limit_rows.words
+    near = False
     for k in range(3):
-        limit = guard.limit_rows.words[order.limits[k], limit_id]
+        limit = words[order.limits[k], limit_id]
+        # Floats cannot wrap. They err by far less than NEARLY, and where they leave a doubt integers decide.
+        near |= (limit != UNLIMITED) & (np.float64(values[k]) * PPM > np.float64(limit) * np.float64(base) * NEARLY)
+    return find_share(guard.found, words, order.limits, order.scopes, limit_id, values, base) if near else True
+
+
+@njit_inner
+def find_share(found, words, copies, scopes, limit_id, values, base):
+    """Tell whether values keep to shares of a base, exactly, else leave in `found` the first scope whose they do not."""
+    keeps = True
+    for k in range(2, -1, -1):
+        limit = words[copies[k], limit_id]
         if limit != UNLIMITED and values[k] > share_of(base, limit):
+            keeps = False
             # Rounding, in floats and of the share to whole units, must not make it look as if it had kept to the limit.
-            find(guard, max(share_found(values[k], base), limit + 1), limit, order.scopes[k], limit_id)
-            return False
-    return True
+            found[FOUND_VALUE] = max(share_found(values[k], base), limit + 1)
+            found[FOUND_LIMIT] = limit
+            found[FOUND_SCOPE] = scopes[k]
+            found[FOUND_LIMIT_ID] = limit_id
+    return keeps

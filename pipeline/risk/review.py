@@ -1,8 +1,8 @@
 """The review: at each multiple of `review_ns` of stream time the breaker looks at the account and at every strategy.
 
-Days and weeks end, peaks rise, what is broken trips, and what has cooled down may go on. It is looked at by the first tick or
-timer at or past the time, before that tick moves any mark, so that a restart that repeats the tick sees the same. What is changed
-for one scope is changed by one transaction, and doing it again changes nothing: a death between two leaves nothing half done.
+Days and weeks end, peaks rise, what is broken trips, and what has cooled down may go on. The first tick or timer at or past the
+time brings it, before that tick moves any mark, so that a restart that repeats the tick sees the same. What changes for one
+scope changes in one transaction, and doing it again changes nothing: a death between two leaves nothing half done.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.messages import ACTIVE, BY_COOLDOWN, BY_DAILY_LOSS, BY_DRAWDOWN, BY_TRADES, BY_WEEKLY_LOSS
-from pipeline.risk.account import closed_profit, held_within_limit, open_profit, scope_word, set_scope_word
+from pipeline.risk.account import closed_profit, open_profit, scope_word, set_scope_word
+from pipeline.risk.amounts import bounded
 from pipeline.risk.breaker import first_broken, has_lasting, limit_of, measure
 from pipeline.risk.held import Held
 from pipeline.risk.limits import Limits
@@ -30,7 +31,7 @@ from pipeline.tables import (
 )
 from pipeline.topology import ACCOUNT, RISK_COUNTERS, RISK_NOW_NS, RISK_REVIEW_NS
 from shm.counters import Counters, stage_add
-from shm.jit import njit, njit_inline
+from shm.jit import njit, njit_inline, njit_inner
 from shm.ring import Producer, room, wake
 from shm.rows import Table
 from shm.transaction import Transaction, commit, stage
@@ -117,7 +118,7 @@ def review(state):
     return True
 
 
-@njit
+@njit_inner
 def value_positions(state):
     """Fill the P&L of the account and of each strategy by one walk over the held rows."""
     profits = state.profits
@@ -127,10 +128,10 @@ def value_positions(state):
         row = np.int64(state.held.rows[k])
         profit = open_profit(state, state.marks, row)
         for scope in (ACCOUNT, 1 + row // state.scopes.instruments):
-            profits[scope] = held_within_limit(profits[scope] + profit)
+            profits[scope] = bounded(profits[scope] + profit)
 
 
-@njit
+@njit_inner
 def review_scope(state, scope, profit):
     """Stage what a review changes for one scope whose P&L is `profit` now."""
     begin_periods(state, scope, profit)
@@ -148,7 +149,7 @@ def review_scope(state, scope, profit):
         change_state(state, scope, state.limits.breaker_state, reason, found, limit)
 
 
-@njit
+@njit_inner
 def begin_periods(state, scope, profit):
     """Stage a new day, and a new week, where the last has ended: they begin at the P&L of now."""
     now_ns, start_ns = state.words[RISK_NOW_NS], state.limits.day_start_ns
@@ -168,13 +169,13 @@ def begin_periods(state, scope, profit):
             trip_again(state, scope, 1 << BY_WEEKLY_LOSS)
 
 
-@njit
+@njit_inner
 def end_of_period(now_ns, start_ns, length_ns):
     """Return the end of the period that `now_ns` lies in, where one of them begins at `start_ns`; it is after `now_ns`."""
     return start_ns + ((now_ns - start_ns) // length_ns + 1) * length_ns
 
 
-@njit
+@njit_inner
 def trip_again(state, scope, reasons):
     """Stage that limits, as bits 1 << BY_*, are not let pass any longer."""
     forgiven = scope_word(state, scope, SCOPE_FORGIVEN)
@@ -182,7 +183,7 @@ def trip_again(state, scope, reasons):
         set_scope_word(state, scope, SCOPE_FORGIVEN, forgiven & ~reasons)
 
 
-@njit
+@njit_inner
 def has_cooled(state, scope):
     """Tell whether the breaker's own state may end by itself by now."""
     cooldown_ns = scope_word(state, scope, SCOPE_COOLDOWN_NS)
@@ -190,7 +191,7 @@ def has_cooled(state, scope):
     return is_breakers and cooldown_ns != 0 and state.words[RISK_NOW_NS] >= cooldown_ns
 
 
-@njit
+@njit_inner
 def resume(state, scope, profit):
     """Stage that a scope goes on after its cooldown, unless a loss or the day's orders are still beyond their limit.
 

@@ -24,7 +24,7 @@ from pipeline.tables import (
 )
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.counters import stage_add
-from shm.jit import njit, njit_inline
+from shm.jit import njit, njit_inline, njit_inner
 
 STATES_CHANGED = RISK_COUNTERS.index("states_changed")
 BREAKER_TRIPS = RISK_COUNTERS.index("breaker_trips")
@@ -80,8 +80,8 @@ def change_state(review, scope, new_state, reason, value, limit):
 def forgive(review, scope):
     """Stage that a person lets pass what is broken now, and that counters start anew. Call it before change_state to ACTIVE.
 
-    A limit that is broken now trips no more until its day or week ends, or P&L reaches a new peak; losses in a row, executions and
-    rejects count from 0.
+    A limit that is broken now trips no more until its day or week ends, or P&L reaches a new peak; losses in a row, executions
+    and rejects count from 0.
 
     Args:
         review: Review, or RiskState.
@@ -97,7 +97,7 @@ def forgive(review, scope):
     start_anew(review, scope)
 
 
-@njit
+@njit_inner
 def start_anew(review, scope):
     """Stage that losses in a row and rejects count from 0."""
     set_scope_word(review, scope, SCOPE_LOSSES, 0)

@@ -8,7 +8,9 @@
 All sums are exact below AMOUNT_MAX and held to it; gross exposure says whether any is, since it is the largest.
 """
 
-from pipeline.risk.amounts import bounded, worth
+import numpy as np
+
+from pipeline.risk.amounts import AMOUNT_MAX, bounded, worth
 from pipeline.risk.guard import (
     GROSS,
     HELD_COUNT,
@@ -21,7 +23,7 @@ from pipeline.risk.guard import (
     WORST_LOTS,
 )
 from pipeline.risk.positions import unrealised_tick_lots
-from shm.jit import njit, njit_inline
+from shm.jit import njit_inline, njit_inner, njit_merged
 from shm.rows import current
 
 
@@ -46,6 +48,75 @@ def worst_lots(position):
     return max(abs(quantity + position["working_buy_lots"]), abs(quantity - position["working_sell_lots"]))
 
 
+@njit_merged
+def value_held(guard, strategy, instrument):
+    """Fill `guard.sums` from the held positions as they are committed.
+
+    Args:
+        guard: Guard; `sums` is written.
+        strategy: Slot whose sums stand in row OF_STRATEGY.
+        instrument: Whose sums stand in row OF_INSTRUMENT.
+    """
+    if not value_plainly(guard, strategy, instrument):
+        value_within_bounds(guard, strategy, instrument)
+
+
+@njit_merged
+def value_plainly(guard, strategy, instrument):
+    """Do as `value_held`, without a bound at each addition.
+
+    Returns:
+        Whether all of it together is so little that no sum can pass AMOUNT_MAX; else the sums are of no use.
+    """
+    held, sums = guard.held, guard.sums
+    gross, bought, sold, unrealised = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    its_gross, its_bought, its_sold, its_unrealised, its_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    for word in range(WORST_LOTS + 1):
+        sums[OF_INSTRUMENT, word] = 0
+    most = 0.0
+    for place in range(held.count[0]):
+        of_instrument = held.instruments[place]
+        position = guard.positions.copies[current(guard.positions, held.rows[place])]
+        mark, value_units = guard.marks[of_instrument], guard.limits.value_units[of_instrument]
+        price, lots = exposure_price(mark, position), worst_lots(position)
+        open_tick_lots = unrealised_tick_lots(position, mark)
+        # In floats, which cannot wrap: what follows is within this, and fits a word as long as this is below AMOUNT_MAX.
+        most += (np.float64(lots) * np.float64(price) + abs(np.float64(open_tick_lots))) * np.float64(value_units)
+        if most >= AMOUNT_MAX:
+            return False
+        value = price * value_units
+        row_bought = (position["quantity_lots"] + position["working_buy_lots"]) * value
+        row_sold = (position["quantity_lots"] - position["working_sell_lots"]) * value
+        row_gross, row_unrealised = lots * value, open_tick_lots * value_units
+        gross += row_gross
+        bought += row_bought
+        sold += row_sold
+        unrealised += row_unrealised
+        # Without a branch: whose position comes next is as good as chance.
+        its = np.int64(held.books[place] == strategy)
+        its_gross += its * row_gross
+        its_bought += its * row_bought
+        its_sold += its * row_sold
+        its_unrealised += its * row_unrealised
+        its_count += its
+        if of_instrument == instrument:
+            add_value(sums[OF_INSTRUMENT], row_gross, row_bought, row_sold, row_unrealised)
+            sums[OF_INSTRUMENT, WORST_LOTS] += lots
+    set_value(sums[OF_ACCOUNT], gross, bought, sold, unrealised, held.count[0])
+    set_value(sums[OF_STRATEGY], its_gross, its_bought, its_sold, its_unrealised, its_count)
+    return True
+
+
+@njit_inline
+def set_value(row, gross, bought, sold, unrealised, count):
+    """Fill a row of the sums."""
+    row[GROSS] = gross
+    row[LONG_SUM] = bought
+    row[SHORT_SUM] = sold
+    row[UNREALISED] = unrealised
+    row[HELD_COUNT] = count
+
+
 @njit_inline
 def add_value(row, gross, bought, sold, unrealised):
     """Add one position to a row of the sums."""
@@ -56,23 +127,18 @@ def add_value(row, gross, bought, sold, unrealised):
     row[HELD_COUNT] += 1
 
 
-@njit
-def value_held(guard, strategy, instrument):
-    """Fill `guard.sums` from the held positions as they are committed.
-
-    Args:
-        guard: Guard; `sums` is written.
-        strategy: Slot whose sums stand in row OF_STRATEGY.
-        instrument: Whose sums stand in row OF_INSTRUMENT.
-    """
+@njit_inner
+def value_within_bounds(guard, strategy, instrument):
+    """Do as `value_held`, each sum held to AMOUNT_MAX. For accounts beyond all measure."""
     held, sums, limits = guard.held, guard.sums, guard.limits
-    sums[:] = 0
+    for row in range(3):
+        for word in range(WORST_LOTS + 1):
+            sums[row, word] = 0
     for place in range(held.count[0]):
         of_instrument = held.instruments[place]
         position = guard.positions.copies[current(guard.positions, held.rows[place])]
         mark, value_units = guard.marks[of_instrument], limits.value_units[of_instrument]
-        price, quantity = exposure_price(mark, position), position["quantity_lots"]
-        lots = worst_lots(position)
+        price, quantity, lots = exposure_price(mark, position), position["quantity_lots"], worst_lots(position)
         gross = worth(lots, price, value_units)
         bought = worth(quantity + position["working_buy_lots"], price, value_units)
         sold = worth(quantity - position["working_sell_lots"], price, value_units)

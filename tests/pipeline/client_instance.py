@@ -17,7 +17,7 @@ from pipeline.messages import EVENT, REQUEST, TICK
 from pipeline.money import money_of
 from shm import ring, rows
 from shm.jit import ROOT
-from tests.rig import Rig, quotes
+from tests.rig import Rig, limits, quotes
 
 INSTRUMENTS = Instruments(
     [
@@ -53,9 +53,13 @@ class Instance(Rig):
 
     def __init__(self, name: str, ticks: np.ndarray | None = None, about: dict | None = None) -> None:
         told = {
-            "sizes": SIZES._asdict(), "instruments": INSTRUMENTS.to_json(), "account": MONEY.to_json(), "feed": {}, "config": {},
+            "sizes": SIZES._asdict(), "instruments": INSTRUMENTS.to_json(), "account": MONEY.to_json(),
+            "feed": {}, "config": {},
         }  # fmt: skip
-        super().__init__(calm() if ticks is None else ticks, SIZES, name=name, about=told | (about or {}))
+        units = limits(SIZES.instruments)._replace(
+            value_units=np.array(MONEY.value_units), lot_units=np.array(MONEY.lot_units), balance_units=MONEY.balance_units
+        )
+        super().__init__(calm() if ticks is None else ticks, SIZES, units, name=name, about=told | (about or {}))
 
     @property
     def stream_ns(self) -> int:
@@ -70,6 +74,13 @@ class Instance(Rig):
         ticks["venue_seq"] = len(self.ticks) + 1 + np.arange(len(ticks))
         self.ticks = np.concatenate([self.ticks, ticks]).astype(TICK)
         self.settle()
+
+    def settle_working(self, turns: int = 50) -> None:
+        """Let the stages step while orders may go on working."""
+        for _ in range(turns):
+            for stage in ("ingest", "risk", "execution"):
+                self.step(stage)
+            self.drain_sidecar()
 
     def end(self) -> None:
         """End the instance as a supervisor does."""

@@ -105,9 +105,7 @@ def test_client_cancel_names_order_and_instrument(risk, client):
     risk.answers = [{"kind": REQUEST_DONE, "order_id": order_id, "value": 1}]
     assert client.cancel(order_id) is None
     request = last_request(risk)
-    assert (CANCEL_ORDER, order_id, BTCUSDT, 0) == tuple(
-        request[name] for name in ("kind", "value", "instrument", "strategy")
-    )
+    assert (CANCEL_ORDER, order_id, BTCUSDT, 0) == tuple(request[name] for name in ("kind", "value", "instrument", "strategy"))
 
 
 def test_client_cancel_of_an_unknown_order_is_refused(risk, client):

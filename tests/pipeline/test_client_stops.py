@@ -3,7 +3,6 @@
 import threading
 from decimal import Decimal
 
-import numpy as np
 import pytest
 
 from pipeline import client_asking
@@ -22,7 +21,6 @@ from pipeline.client import (
 from pipeline.errors import InstrumentError
 from pipeline.messages import (
     BUY,
-    EVENT,
     REJECT_LAST_STOP,
     REJECT_STOP_TABLE_FULL,
     REQUEST_REFUSED,
@@ -31,7 +29,6 @@ from pipeline.messages import (
     STOP_ENDED,
     STOP_MOVED,
 )
-from shm import ring
 from tests.pipeline.client_instance import AAPL, SIZES, Risk, requests_of, running
 from tests.rig import quotes
 

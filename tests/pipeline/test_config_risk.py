@@ -165,7 +165,7 @@ def test_settings_of_risk_become_those_of_its_kernels(shipped: Config) -> None:
     assert (HALTED, 1_500_000_000, 1) == (limits.breaker_state, limits.cooldown_ns, limits.auto_resumes)
     assert (2_000_000_000, 7, 250_000_000) == (limits.reject_window_ns, limits.reject_orders_min, limits.review_ns)
     assert (33, 125_000, 79_200_000_000_000) == (limits.rate_burst, limits.rate_reserve_ppm, limits.day_start_ns)
-    assert (10**13, 10_000, 1_000) == (limits.balance_units, limits.value_units[0], limits.lot_units[0])
+    assert (50 * 10**12, 10_000, 1_000) == (limits.balance_units, limits.value_units[0], limits.lot_units[0])
     assert np.dtype(np.int64) == limits.value_units.dtype == limits.lot_units.dtype
     assert REDUCING == limits_from(shipped, shipped.instrument_table).breaker_state
 

@@ -5,6 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from pipeline.control_path import Peer as Caller
+from pipeline.control_trading import cancel_scope, kill_switch
 from pipeline.messages import (
     ACTIVE,
     AND_FLATTEN,
@@ -30,8 +32,6 @@ from pipeline.messages import (
     STATE_CHANGED,
     STOP_TRIGGERED,
 )
-from pipeline.control_path import Peer as Caller
-from pipeline.control_trading import cancel_scope, kill_switch
 from pipeline.notes import BY_SIGNAL, BY_SUPERVISOR, note_text
 from pipeline.risk.limits import UNLIMITED, free_limits, write_limits
 from pipeline.tables import LIMIT_NAMES, LIMITS, SCOPE_STATE, SCOPE_WORDS, SENT, SENT_ORDER
@@ -75,7 +75,14 @@ def notes(instance: Served) -> list[tuple]:
     """Return the notes so far: source, kind, scope, request's number, pid, text."""
     rows = instance.records("notes", NOTE)
     return [
-        (NOTE_SOURCES[row["source"]], int(row["kind"]), int(row["scope"]), int(row["request_id"]), int(row["pid"]), note_text(row))
+        (
+            NOTE_SOURCES[row["source"]],
+            int(row["kind"]),
+            int(row["scope"]),
+            int(row["request_id"]),
+            int(row["pid"]),
+            note_text(row),
+        )
         for row in rows
     ]
 
@@ -154,7 +161,7 @@ def test_control_resume_tells_what_else_is_strict(instance):
         ({"command": "set-limit", "value": "1"}, "missing", "name is missing"),
         ({"command": "set-limit", "name": "max_drawdown"}, "missing", "value is missing"),
         ({"command": "set-limit", "name": "max_drawdwn", "value": "1"}, "configuration_error", "did you mean max_drawdown?"),
-        ({"command": "set-limit", "name": "max_drawdown", "value": "-1"}, "configuration_error", "such as 1000000, or unlimited"),
+        ({"command": "set-limit", "name": "max_drawdown", "value": "-1"}, "configuration_error", "1000000, or unlimited"),
         ({"command": "set-limit", "name": "max_drawdown", "value": "unlimted"}, "configuration_error", "is not allowed"),
         ({"command": "set-limit", "name": "max_open_positions", "value": 1.5}, "configuration_error", "is no whole number"),
         ({"command": "set-limit", "name": "max_drawdown", "value": [1]}, "bad_value", "is neither a text nor a number"),
@@ -210,7 +217,9 @@ def test_control_limit_is_parsed_as_the_files(instance, fields, value, units, sc
 def test_control_cancel_of_one_order_names_strategy_and_symbol(instance):
     """The order is looked up, so that risk learns whose it is."""
     position = 2 * SIZES.instruments + BTCUSDT
-    put_row(instance, "sent", SENT_ORDER, 4, order_id=99, position=position, left_lots=3, side=BUY, order_type=LIMIT, state=SENT)
+    put_row(
+        instance, "sent", SENT_ORDER, 4, order_id=99, position=position, left_lots=3, side=BUY, order_type=LIMIT, state=SENT
+    )
     answer = asked(instance, {"command": "cancel", "order_id": 99}, REQUEST_DONE, value=1)
     request = instance.request()
     assert (CANCEL_ORDER, 99, 2, BTCUSDT) == tuple(request[name] for name in ("kind", "value", "strategy", "instrument"))
@@ -302,8 +311,9 @@ def test_control_own_orders_are_sent_told_and_noted(instance):
         instance.publish({"request_id": request_id, "requester": SIZES.strategies, **fields})
     instance.turn()
     assert instance.owner.told[0].startswith("ALERT account is KILLED")
-    assert "strategy 1 (pid 7) is gone: its 2 working orders are being cancelled; its positions keep their stops" == (
-        instance.owner.told[1]
+    assert (
+        "strategy 1 (pid 7) is gone: its 2 working orders are being cancelled; its positions keep their stops"
+        == (instance.owner.told[1])
     )
     assert [(NOTE_SOURCES[BY_SIGNAL], SET_STATE, ACCOUNT), (NOTE_SOURCES[BY_SUPERVISOR], CANCEL_ALL, 2)] == [
         note[:3] for note in notes(instance)

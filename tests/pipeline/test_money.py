@@ -1,6 +1,6 @@
 """Money of the account: the unit is as coarse as it may be and as fine as it must be, and nothing is lost in it."""
 
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
 
 import pytest
@@ -62,6 +62,10 @@ def test_units_of_any_instruments_are_exact_and_coarsest(
     places = exact_unit(values)
     if places > PLACES_MAX:
         with pytest.raises(ConfigurationError, match="more than 12 decimal places"):
+            money(*items, EUR=str(rate))
+        return
+    if max(values) * 10**places >= UNITS_LIMIT:
+        with pytest.raises(ConfigurationError, match="is too large beside the smallest instrument"):
             money(*items, EUR=str(rate))
         return
     made = money(*items, EUR=str(rate))
@@ -134,6 +138,18 @@ def test_amounts_between_units_round_down_or_up(amount: str, down: int, up: int)
     made = money(AAPL)
 
     assert (down, up) == (made.units(Decimal(amount)), made.units(Decimal(amount), up=True))
+
+
+def test_balance_beyond_a_fine_unit_is_refused_with_both_ways_out() -> None:
+    """A rate with many places leaves room for less money: at the most that there is room for, and one more."""
+    most = Decimal(UNITS_LIMIT - 1).scaleb(-PLACES_MAX).quantize(Decimal("0.000001"), ROUND_FLOOR)
+    items, rates = Instruments([BTC]), (RateSection(currency="USDT", rate="0.12345678"),)
+
+    assert 2_305_843 == money_of(items, AccountSection(balance=f"{most}", rates=rates)).balance_units // 10**PLACES_MAX
+    with pytest.raises(ConfigurationError) as caught:
+        money_of(items, AccountSection(balance="2305844", rates=rates))
+    assert "account.balance 2,305,844 USD is beyond what can be counted here" == caught.value.what
+    assert "write one below 2,305,843 USD, or rates with fewer decimal places" == caught.value.remedy
 
 
 def test_amounts_at_the_bound_of_units_are_refused() -> None:

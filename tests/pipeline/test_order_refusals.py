@@ -34,7 +34,7 @@ def event_of(reason: str, limit_name: str = "", **fields: int) -> np.void:
     ("reason", "limit", "fields", "expected"),
     [
         ("position_limit", "max_position_notional", {"value": 150_000 * USD, "limit": 100_000 * USD, "scope": STRATEGY},
-         "position limit: 150,000.00 USD would exceed 100,000.00 USD (strategy 1, AAPL, order 562949953421312): send a smaller"),
+         "position limit: 150,000.00 USD would exceed 100,000.00 USD (strategy 1, AAPL, order 562949953421312): send"),
         ("position_limit", "max_position_quantity", {"value": 1_500_000, "limit": 1_000_000, "scope": INSTRUMENT},
          "position limit: 1,500 would exceed 1,000 (AAPL, order 562949953421312)"),
         ("quantity", "max_order_quantity", {"value": 100_001, "limit": 100_000, "scope": ACCOUNT},
@@ -56,7 +56,7 @@ def event_of(reason: str, limit_name: str = "", **fields: int) -> np.void:
         ("no_limit", "max_gross_exposure", {"value": 0, "limit": NOT_SET, "scope": STRATEGY},
          "max_gross_exposure of strategy 1 is not set, and what is not set blocks (strategy 1, AAPL, order 562949953421312): "
          "set it with tools/ctl.py set-limit"),
-        ("halted", "", {"scope": ACCOUNT}, "account is HALTED (account, AAPL, order 562949953421312): only exits of stops leave"),
+        ("halted", "", {"scope": ACCOUNT}, "account is HALTED (account, AAPL, order 562949953421312): only exits of stops"),
         ("reducing", "", {"scope": INSTRUMENT}, "AAPL is REDUCING (AAPL, order 562949953421312): only what makes a position"),
         ("stale", "", {}, "the market of AAPL is stale (strategy 1, AAPL, order 562949953421312): wait"),
         ("restricted", "", {}, "AAPL is restricted (strategy 1, AAPL"),

@@ -116,7 +116,9 @@ def test_guards_kill_the_account_where_the_switch_was_pulled(instance, guards, s
     instance.turn()
     assert instance.owner.told[0].startswith("ALERT account is KILLED: working orders are being cancelled")
     (note,) = instance.records("notes", NOTE)
-    assert (BY_SIGNAL, os.getpid(), os.geteuid(), 1) == tuple(int(note[name]) for name in ("source", "pid", "uid", "request_id"))
+    assert (BY_SIGNAL, os.getpid(), os.geteuid(), 1) == tuple(
+        int(note[name]) for name in ("source", "pid", "uid", "request_id")
+    )
     assert "kill account: SIGUSR1" == note_text(note)
     guards.turn()
     assert 1 == instance.requests.published
