@@ -77,7 +77,7 @@ def live(name: str, segment: Segment, incarnation: int, termination: Termination
     # Only now: loading takes whatever cores are idle, so that a restarted worker is back soon.
     take_seat(name, core)
     words[heartbeat.STATE] = State.READY
-    log.info("%s is ready after %.2f s, start number %d", name, time.monotonic() - began, incarnation + 1)
+    log.info("%s is ready after %.2f s, start number %d", name, time.monotonic() - began, incarnation)
     while words[heartbeat.COMMAND] == Command.WAIT and words[heartbeat.INCARNATION] == incarnation and not termination.asked:
         words[heartbeat.BEAT_NS] = time.monotonic_ns()
         time.sleep(LOOK_S)

@@ -117,9 +117,10 @@ def test_ctl_limit_is_set_shown_and_kept(instance: Served, capsys: pytest.Captur
         assert ("position_limit", "strategy 0", "max_position_notional", "15,003.00 USD", "15,000.00 USD") == (
             error.check, error.scope, error.limit_name, error.value, error.limit,
         )  # fmt: skip
-        assert Decimal(15_000) == {limit.name: limit.value for limit in client.limits() if limit.scope == "strategy 0"}[
-            "max_position_notional"
-        ]
+        assert (
+            Decimal(15_000)
+            == {limit.name: limit.value for limit in client.limits() if limit.scope == "strategy 0"}["max_position_notional"]
+        )
         assert 1 == run(instance, "set-limit", "max_position_notional", "-3")
         assert "refused: max_position_notional" in capsys.readouterr().err
 
