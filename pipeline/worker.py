@@ -54,6 +54,7 @@ def live(name: str, segment: Segment, incarnation: int, termination: Termination
     Returns:
         The exit code.
     """
+    began = time.monotonic()
     about = read_about(segment)
     config = config_from_json(about["config"])
     core, wait = about["placement"][name]["core"], about["placement"][name]["wait"]
@@ -76,11 +77,13 @@ def live(name: str, segment: Segment, incarnation: int, termination: Termination
     # Only now: loading takes whatever cores are idle, so that a restarted worker is back soon.
     take_seat(name, core)
     words[heartbeat.STATE] = State.READY
+    log.info("%s is ready after %.2f s, start number %d", name, time.monotonic() - began, incarnation)
     while words[heartbeat.COMMAND] == Command.WAIT and words[heartbeat.INCARNATION] == incarnation and not termination.asked:
         words[heartbeat.BEAT_NS] = time.monotonic_ns()
         time.sleep(LOOK_S)
     code = serve(stage, words, incarnation, cpu_ns_before, termination)
     stage.close()
+    log.info("%s ended with code %d", name, code)
     # Frozen objects are not collected at the end of Python, and DuckDB's module then takes its own types for leaked.
     gc.unfreeze()
     return code

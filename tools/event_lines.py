@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
-from pipeline.account_view import BREAKER_LIMITS, scope_names
+from pipeline.account_view import BREAKER_LIMITS
 from pipeline.limit_values import LIMIT_FORMS, amount_text, limit_text
 from pipeline.messages import (
     LIMIT_CHANGED,
@@ -18,6 +18,7 @@ from pipeline.messages import (
     TRADING_STATES,
     TRIGGER_REASONS,
 )
+from pipeline.scopes import Scopes
 from pipeline.tables import LIMIT_NAMES
 from pipeline.view import View
 
@@ -33,9 +34,19 @@ def event_line(view: View, event: np.void) -> Text:
     line = Text(time.strftime("%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1_000_000:03d}  ")
     if event["kind"] == STOP_TRIGGERED:
         return line.append_text(_stop_fired(view, event))
-    name = _name(scope_names(view.sizes, view.instruments), event["scope"])
+    name = Scopes(view.sizes, view.instruments).name(int(event["scope"]))
     line.append(f"{name:<9}", "bold")
     return line.append_text(_state_changed(view, event) if event["kind"] == STATE_CHANGED else _limit_changed(view, event))
+
+
+def asked_for(event: np.void, control: int) -> bool:
+    """Tell whether an EVENT is no change of a trading state, or one that a command asked for, which nobody tells of otherwise.
+
+    Args:
+        event: EVENT.
+        control: its "requester" of the control socket.
+    """
+    return bool(event["kind"] != STATE_CHANGED or (event["request_id"] and event["requester"] == control))
 
 
 def state_badge(state: int, reason: int) -> Text:

@@ -73,7 +73,7 @@ class Session:
 
     def tell(self, line: str) -> None:
         """Show a person one line, and log it."""
-        log.log(logging.ERROR if line.startswith("ALERT") else logging.INFO, "%s", line)
+        log.log(logging.ERROR if line.startswith("ALERT") else logging.INFO, "%s", line.strip())
         self._show(line)
 
     def _show(self, line: str) -> None:
@@ -151,8 +151,10 @@ class Session:
         if drain.was_cut_short and supervisor.stop_signals >= SIGNALS_AT_ONCE:
             lost.append("stopped at once: what was under way is not finished")
         summary["problems"] = lost
-        if not self._arguments.quiet:
-            for line in report.closing(summary, self.launch):
+        for line in report.closing(summary, self.launch):
+            if line:
+                log.info("%s", line.strip())
+            if not self._arguments.quiet:
                 say(line)
         if self._arguments.summary is not None:
             self._write(self._arguments.summary, summary)

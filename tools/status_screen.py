@@ -24,7 +24,7 @@ from pipeline.view import View
 from shm.heartbeat import State
 from shm.wait import Strategy
 from tools.durations import HOPS, duration_text
-from tools.event_lines import SHOWN, event_line, state_badge
+from tools.event_lines import SHOWN, asked_for, event_line, state_badge
 
 POSITIONS_SHOWN = 10
 #: Symbols whose ATR is shown, beside how many more there are.
@@ -47,15 +47,22 @@ class StatusScreen:
         view: Its instance.
         since: When it began to run, on the monotonic clock, in seconds.
         leaving: The keys that end it, and what they do.
+        is_told: Whether somebody tells it changes of trading states that no command asked for: no event tells those too.
     """
 
     def __init__(
-        self, launch: Launch, view: View, since: float, leaving: tuple[str, str] = ("Ctrl-C", "stops in order")
+        self,
+        launch: Launch,
+        view: View,
+        since: float,
+        leaving: tuple[str, str] = ("Ctrl-C", "stops in order"),
+        is_told: bool = True,
     ) -> None:
         self._launch = launch
         self._view = view
         self._since = since
         self._leaving = leaving
+        self._is_told = is_told
         self._console = Console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._lines: deque[Text] = deque(maxlen=EVENTS_KEPT)
@@ -120,7 +127,7 @@ class StatusScreen:
         events = self._view.events.read(self._event_seq, self._view.events.capacity)
         self._event_seq = self._view.events.published
         for event in events[-EVENTS_KEPT:]:
-            if event["kind"] in SHOWN:
+            if event["kind"] in SHOWN and (not self._is_told or asked_for(event, self._view.sizes.strategies)):
                 self._lines.append(event_line(self._view, event))
 
     def _head(self) -> RenderableType:

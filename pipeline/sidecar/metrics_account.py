@@ -18,13 +18,13 @@ from pipeline.tables import LIMIT_NAMES
 
 #: What the account and each strategy have: end of the metric's name, what it is, and its amount in money units.
 AMOUNTS: tuple[tuple[str, str, Callable[[ScopeState], int]], ...] = (
-    ("realised_pnl", "Realised P&L since the instance was made, fees not taken off.", lambda scope: scope.totals.realised),
-    ("unrealised_pnl", "P&L of what is open, if it were left at the touch.", lambda scope: scope.totals.unrealised),
-    ("fees", "Fees paid since the instance was made.", lambda scope: scope.totals.fees),
-    ("daily_pnl", "P&L of this trading day.", lambda scope: scope.day_pnl),
-    ("gross_exposure", "Exposure, working orders counted at their worst.", lambda scope: scope.totals.gross),
-    ("net_exposure", "Long against short, working orders counted at their worst.", lambda scope: scope.totals.net),
-    ("drawdown", "How far the P&L is below its peak.", lambda scope: scope.drawdown),
+    ("realised_pnl", "Realised P&L since the instance was made, fees not taken off", lambda scope: scope.totals.realised),
+    ("unrealised_pnl", "P&L of what is open, if it were left at the touch", lambda scope: scope.totals.unrealised),
+    ("fees", "Fees paid since the instance was made", lambda scope: scope.totals.fees),
+    ("daily_pnl", "P&L of this trading day", lambda scope: scope.day_pnl),
+    ("gross_exposure", "Exposure, working orders counted at their worst", lambda scope: scope.totals.gross),
+    ("net_exposure", "Long against short, working orders counted at their worst", lambda scope: scope.totals.net),
+    ("drawdown", "How far the P&L is below its peak", lambda scope: scope.drawdown),
 )
 
 
@@ -42,10 +42,10 @@ def account_metrics(view: InstanceView) -> Iterator[Metric]:
         text = "How much more exposure the leverage allows; absent where it is unlimited."
         yield _family("account_buying_power", text, [("", state.buying_power)], money)
     for name, text, of in AMOUNTS:
-        yield _family(f"account_{name}", f"{text} Of the account.", [("", of(state.account))], money)
+        yield _family(f"account_{name}", f"{text}, of the account.", [("", of(state.account))], money)
     used = [(name, scope) for name, scope in zip(view.strategies, state.strategies, strict=True) if _is_used(scope)]
     for name, text, of in AMOUNTS:
-        yield _family(f"strategy_{name}", f"{text} By strategy.", [(label, of(scope)) for label, scope in used], money)
+        yield _family(f"strategy_{name}", f"{text}, by strategy.", [(label, of(scope)) for label, scope in used], money)
     yield from _states(view, state)
     yield _limits(view, state)
     yield CounterMetricFamily(

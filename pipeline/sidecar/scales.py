@@ -42,6 +42,7 @@ class Scales:
     def __init__(self, instruments: Instruments, money: Money, slots: int) -> None:
         self.money = money
         self.instrument_base = 1 + slots
+        # As pipeline.scopes names them.
         self._scopes = ("account", *(f"strategy {slot}" for slot in range(slots)), *instruments.symbols)
         self._count = len(instruments)
         # One row past the instruments serves records of an unknown one: no symbol, and no number.

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline import topology
-from pipeline.config import config_to_json, load_config
+from pipeline.config import config_to_json, load_config, with_overrides
 from pipeline.launch import Launch
 from pipeline.messages import (
     ACTIVE,
@@ -47,7 +47,7 @@ EVENT_NS = 1_767_623_400_123_000_000
 @pytest.fixture
 def view(instance_name: str) -> Iterator[View]:
     """Return an instance on which nobody runs."""
-    config = load_config()
+    config = with_overrides(load_config(), {"account.balance": "10000000"})
     made: Segment = open_owned(instance_name, topology.regions(SIZES, 65_536))
     try:
         about = {
@@ -152,7 +152,7 @@ def test_screen_at_a_hundred_columns_shows_the_account(view: View) -> None:
              "quantity_lots": 100, "reason": TRIGGER_LEVEL},
             "AAPL     static stop fired at 265.00 (level 265.01), long 100",
         ),
-        ({"kind": STATE_CHANGED, "state": 9, "reason": 99, "scope": 1000}, "unknown (1000) UNKNOWN (9)  unknown (99)"),
+        ({"kind": STATE_CHANGED, "state": 9, "reason": 99, "scope": 1000}, "scope 1000 UNKNOWN (9)  unknown (99)"),
         ({"kind": LIMIT_CHANGED, "limit_id": 200}, "account  limit unknown (200) changed"),
     ],
 )  # fmt: skip
@@ -163,13 +163,16 @@ def test_event_line_of_each_kind_tells_it_in_words(view: View, fields: dict[str,
     )
 
 
-def test_screen_takes_new_events_in(view: View) -> None:
-    """Trading states that change appear among the last events; other events do not."""
-    screen = screen_of(view)
+@pytest.mark.parametrize(("is_told", "expected"), [(True, ["KILLED"]), (False, ["HALTED", "KILLED"])])
+def test_screen_takes_in_events_that_nobody_else_tells(view: View, is_told: bool, expected: list[str]) -> None:
+    """Where the supervisor tells what no command asked for, such a change is not told twice; other events have no line."""
+    screen = StatusScreen(screen_of(view)._launch, view, 0.0, is_told=is_told)
     pen = ring.open_producer(view.segment, ring.open_ring(view.segment, "events", EVENT))
-    for fields in ({"kind": STATE_CHANGED, "state": HALTED, "reason": BY_PERSON}, {"kind": 1}):
+    changed = {"kind": STATE_CHANGED, "reason": BY_PERSON}
+    by_command = {"state": KILLED, "request_id": 5, "requester": SIZES.strategies}
+    for fields in (changed | {"state": HALTED}, {"kind": 1}, changed | by_command):
         slot = int(ring.claim(pen, 1)) & (len(pen.ring.slots) - 1)
         pen.ring.slots[slot] = event_of(**fields)
         ring.publish(pen)
     screen._read_events()
-    assert ["HALTED"] == [line.plain.split()[2] for line in screen._lines]
+    assert expected == [line.plain.split()[2] for line in screen._lines]
