@@ -25,12 +25,14 @@ test-jitless: setup
 # The kernels as they trade, in processes of their own.
 test-processes: setup
 	@echo "== tests, mode 2 of 3: real processes"
-	@$(VENV_PYTHON) -m pytest $(TESTS) -m processes
+	@$(VENV_PYTHON) -m tests.warm
+	@$(VENV_PYTHON) -m pytest $(TESTS) -m processes -n 2 --dist loadfile
 
 # Everything but those two modes' own, compiled, where a read past the end of an array fails the test. The longest, and last.
 test-bounds: setup
 	@echo "== tests, mode 3 of 3: compiled kernels, bounds checked"
-	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "not processes" -n 2 --dist loadfile
+	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m tests.warm
+	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "not processes" -n 2 --dist worksteal
 
 setup:
 	@PYTHON="$(PYTHON)" tools/setup.sh

@@ -11,7 +11,7 @@ from pipeline import topology
 from pipeline.messages import EVENT, LAST, MID, ORDER, TICK, TRIGGERED
 from pipeline.risk.arming import place
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
-from pipeline.risk.limits import UNLIMITED, Limits
+from pipeline.risk.limits import Limits
 from pipeline.risk.state import open_risk
 from pipeline.risk.stops import StopBook
 from pipeline.risk.watching import restore
@@ -46,7 +46,7 @@ def sizes_of(case: Case, ring_ticks: int) -> topology.Sizes:
     """Return what an instance for a case holds: a position for each stop, and a slot more than stops."""
     return topology.Sizes(
         case.instruments, 1, ring_ticks, requests=16, orders=RING_RECORDS, reports=16, events=RING_RECORDS,
-        stops=case.stops + 1, working_orders=16, venue_orders=16, series=case.instruments, books=case.stops_each,
+        stops=case.stops + 1, working_orders=RING_RECORDS, venue_orders=16, series=case.instruments, books=case.stops_each,
     )  # fmt: skip
 
 
@@ -86,8 +86,8 @@ class Guard:
         self.segment.unlink()
         topology.set_up(self.segment, sizes, {})
         finish(self.segment)
-        free = np.full(case.instruments, UNLIMITED, np.int64)
-        limits = Limits(free, free, free, atr_period=ATR_PERIOD, bar_ns=BAR_NS, atr_source=LAST)
+        ones = np.ones(case.instruments, np.int64)
+        limits = Limits(ones, ones, atr_period=ATR_PERIOD, bar_ns=BAR_NS, atr_source=LAST)
         self.risk = open_risk(self.segment, sizes, limits)
         self.scratch = np.zeros(2 * STOPS_PER_POSITION_MAX, np.int64)
         self.producer = ring.open_producer(self.segment, ring.open_ring(self.segment, "ticks", TICK))

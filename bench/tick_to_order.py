@@ -23,6 +23,12 @@ P50_SHARED_NS_MAX, P50_OWN_NS_MAX = 20_000, 2_000
 #: Cores at which ingest, risk and execution have one each that nothing else runs on.
 CORES_FOR_EACH = 4
 OVERRIDES = {
+    # Far more orders than anyone's limit lets pass in a second; what they lose makes no odds.
+    **{
+        f"{section}.{limit}": "unlimited"
+        for section in ("risk", "risk.strategy")
+        for limit in ("max_orders_per_second", "max_trades_per_day", "max_daily_loss", "max_weekly_loss", "max_drawdown")
+    },
     "risk.stops.min_stop_percent": 0.0001,
     "risk.stops.default_stop_percent": 0.001,
     "risk.stops.trailing_stop_percent": 0.0001,

@@ -11,11 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pipeline.log import open_log, read_lines
 from shm.jit import ROOT
 
 #: Environment variable that tells a child who its supervisor is: after PR_SET_PDEATHSIG it looks whether that still lives.
 SUPERVISOR_VARIABLE = "STOPLINE_SUPERVISOR_PID"
-TAIL_BYTES = 8192
+#: How much of the end of a log is looked at for the last words.
+TAIL_BYTES = 65536
+#: How the line begins that says why an interpreter ended: our own of old, and Python's.
+ENDINGS = ("error: ", "Fatal Python error: ")
 PR_SET_PDEATHSIG = 1
 #: A process whose supervisor died before it could ask to die with it.
 EXIT_ORPHAN = 4
@@ -31,12 +35,17 @@ class Child:
             name: What people call it.
             module: Module to run.
             arguments: Its command line.
-            log: File for what it prints, begun anew.
+            log: File that what it prints is appended to. Where that cannot be, it runs without: a process that is needed
+                matters more than its log.
             talks: Give it a pipe to read orders from, and one to answer on.
         """
         self.name = name
-        self.log = log
-        with log.open("wb") as output:
+        try:
+            output = open_log(log)
+        except OSError:
+            output = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        self.log_into(log)
+        try:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
@@ -45,8 +54,15 @@ class Child:
                 env=_environment(),
                 start_new_session=True,
             )
+        finally:
+            os.close(output)
         self.pid = self.process.pid
         self.pidfd = os.pidfd_open(self.pid)
+
+    def log_into(self, log: Path) -> None:
+        """Take note of which log is its own from now on, and where in it its words begin."""
+        self.log = log
+        self._log_bytes_before = log.stat().st_size if log.exists() else 0
 
     def say(self, line: str) -> bool:
         """Send one line to a child that talks; False where it is gone."""
@@ -85,16 +101,20 @@ class Child:
         return code
 
     def last_words(self) -> str:
-        """Return its last error, else the last line that it printed and that says something."""
+        """Return its last error, else the last line that it wrote and that says something."""
         try:
             with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+                file.seek(max(self._log_bytes_before, self.log.stat().st_size - TAIL_BYTES))
                 text = file.read().decode("utf-8", "replace")
         except OSError as error:
             return f"its log cannot be read, {error.strerror}"
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        return (errors or lines or ["it said nothing"])[-1]
+        said = list(read_lines(text))
+        errors = [
+            message.removeprefix(ENDINGS[0])
+            for level, message in said
+            if level in ("error", "critical") or (not level and message.startswith(ENDINGS))
+        ]
+        return (errors or [message for _, message in said] or ["it said nothing"])[-1]
 
 
 def die_with_supervisor() -> None:

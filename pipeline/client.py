@@ -1,36 +1,44 @@
 """What a strategy imports: a client of a running instance.
 
     with Client("default", strategy=1) as client:
-        client.submit("AAPL", BUY, "100")
+        client.submit("AAPL", BUY, "100", price="189.50")
         while client.alive:
             ticks = client.ticks()
             ...
 
 A strategy is a process of its own. It asks through its own requests ring, and sees ticks, reports and events as copies; it can
-neither slow the instance nor harm it, and its stops stand whether it lives or not. One client may be used by several threads.
+neither slow the instance nor harm it, and its stops stand whether it lives or not. Where the instance is started anew, the next
+call attaches to it by itself. One client may be used by several threads.
 """
 
 import os
 import threading
 import time
-from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from pipeline import topology
+from pipeline.client_account import Account, AccountView, LimitInForce, Performance
 from pipeline.client_errors import ClientClosed, Fenced, RequestError, RequestsFull
 from pipeline.client_kernels import Stream, open_words_table, read_rows, send_request, warm_up
+from pipeline.client_orders import OrderCommands, order_id_of
 from pipeline.client_slot import Attachment, InstanceGone, SlotTaken, claim_slot, gone
 from pipeline.client_stops import StopCommands
-from pipeline.client_tables import Position, Stop, position_of, stop_of
+from pipeline.client_streams import StreamReads
+from pipeline.client_tables import Order, Position, Stop, position_of, stop_of
+from pipeline.control_client import ControlClient
+from pipeline.errors import InstanceError, RiskCheckError
 from pipeline.instruments import Instruments
-from pipeline.messages import BUY, EVENT, MARKET, QUANTITY_LOTS_LIMIT, REPORT, REQUEST, SELL, SUBMIT, TICK, TICK_OK
-from pipeline.order_ids import REQUEST_SEQ_BITS
+from pipeline.log import log
+from pipeline.messages import EVENT, REPORT, REQUEST, TICK
+from pipeline.money import Money
+from pipeline.scopes import Scopes
 from pipeline.stop_refusals import InvalidStop, LastStop, NoAnswer, NoPosition, NoStopFound, StopRefused, StopTableFull
 from pipeline.stop_rows import StopRows
-from pipeline.tables import MARK, POSITION
+from pipeline.strategy_kernel import Desk, open_desk
+from pipeline.tables import MARK, POSITION, SENT_ORDER
 from shm import heartbeat
 from shm.heartbeat import Command, State
 from shm.layout import WORD
@@ -38,23 +46,20 @@ from shm.ring import CURSOR, FULL, PUBLISHED, STRIDE, load_acquire_py, open_prod
 from shm.segment import Segment
 
 __all__ = [
-    "Client", "ClientClosed", "Fenced", "InstanceGone", "InvalidStop", "LastStop", "NoAnswer", "NoPosition", "NoStopFound",
-    "Position", "RequestError", "RequestsFull", "SlotTaken", "Stop", "StopRefused", "StopTableFull", "order_id_of", "warm_up",
+    "Account", "Client", "ClientClosed", "Fenced", "InstanceGone", "InvalidStop", "LastStop", "LimitInForce", "NoAnswer",
+    "NoPosition", "NoStopFound", "Order", "Performance", "Position", "RequestError", "RequestsFull", "RiskCheckError",
+    "SlotTaken", "Stop", "StopRefused", "StopTableFull", "order_id_of", "warm_up",
 ]  # fmt: skip
 
 #: Risk is the one reader of a requests ring.
 RISK_READER = 0
 #: How often the calls look whether the instance still runs: a look costs system calls.
 LOOK_NS = 10_000_000
-BATCH_MAX = 4096
+#: How long the supervisor may take to note down why a strategy killed the account, in seconds.
+NOTE_S = 0.5
 
 
-def order_id_of(slot: int, seq: int) -> int:
-    """Return the order id of the request with sequence `seq` in the ring of strategy `slot`."""
-    return ((slot + 1) << REQUEST_SEQ_BITS) | seq
-
-
-class Client(StopCommands):
+class Client(StopCommands, OrderCommands, StreamReads):
     """A strategy's connection to an instance.
 
     Args:
@@ -68,7 +73,18 @@ class Client(StopCommands):
         SlotTaken: The slot, or every slot, is held by a live process, which is named.
         InstanceError: No such slot; or the instance is another user's or of other code.
 
-    Every method raises ClientClosed after close(), and InstanceGone within 10 ms of the end of the instance.
+    Every method raises ClientClosed after close(). Where the instance has ended, it raises InstanceGone within 10 ms; where one
+    of the same name was started since, it attaches to that first, on the same slot where that is free, and counts `restarts`.
+    What was asked of the one before is then lost, and positions, stops and ids are those of the new one. A process that the
+    supervisor started ends with it, and attaches to no other.
+
+    Attributes:
+        slot: The strategy's number in the instance.
+        name: The same as people see it: "strategy1".
+        instruments: The instance's table of instruments.
+        money: In which units the account counts.
+        about: What the instance says of itself.
+        restarts: How often this client has attached again.
     """
 
     def __init__(
@@ -78,52 +94,65 @@ class Client(StopCommands):
         state: State = State.RUNNING,
         incarnation: int | None = None,
     ) -> None:
+        self.restarts = 0
+        self._wanted, self._child_of = strategy, incarnation
+        # Before a call looks at what another thread replaces.
+        self._lock = threading.Lock()
         self._attachment = Attachment(instance)
         try:
-            self._open(strategy, incarnation)
+            self._open(self._attachment, strategy)
             self.announce(state)
         except BaseException:
             self._attachment.close()
             raise
 
-    def _open(self, strategy: int | None, incarnation: int | None) -> None:
-        segment = self._attachment.segment
-        self.about: dict[str, Any] = topology.read_about(segment)
-        sizes = topology.Sizes(**self.about["sizes"])
-        self.instruments = Instruments.from_json(self.about["instruments"])
-        planned = frozenset(self.about.get("strategies", ()))
-        self.slot = claim_slot(self._attachment, strategy, sizes.strategies, planned)
-        self.name = f"strategy{self.slot}"
+    def _open(self, attachment: Attachment, strategy: int | None) -> None:
+        """Take a slot of an instance, and open what this client reads and writes there."""
+        segment = attachment.segment
+        about: dict[str, Any] = topology.read_about(segment)
+        sizes = topology.Sizes(**about["sizes"])
+        self.slot = claim_slot(attachment, strategy, sizes.strategies, frozenset(about.get("strategies", ())))
+        self.name, self.about = f"strategy{self.slot}", about
+        self.instruments = Instruments.from_json(about["instruments"])
+        self.scopes = Scopes(sizes, self.instruments)
+        self.money = Money.from_json(about["account"])
         self._words = segment.array(f"{self.name}.heartbeat")
         self.incarnation = load_acquire_py(self._words, heartbeat.INCARNATION)
-        if incarnation is not None and incarnation != self.incarnation:
-            raise Fenced(f"{self.name} has been given to incarnation {self.incarnation}, this is {incarnation}")
-        self._words[heartbeat.STATE] = State.BOOT
+        if self._child_of is not None and self._child_of != self.incarnation:
+            raise Fenced(f"{self.name} has been given to incarnation {self.incarnation}, this is {self._child_of}")
         self._words[heartbeat.PID] = os.getpid()
         self._words[heartbeat.START] = heartbeat.process_start(os.getpid())
+        # Last: with it we say that the words before are ours.
+        self._words[heartbeat.STATE] = State.BOOT
         self._cpu_ns_before = int(self._words[heartbeat.CPU_NS]) - time.process_time_ns()
         warm_up()
-        self._lock = threading.Lock()
         self._pen = open_producer(segment, open_ring(segment, f"requests.{self.name}", REQUEST))
         ends = {name: topology.reader_index(name, self.name, sizes.strategies) for name in ("ticks", "reports", "events")}
         self._ticks = Stream(segment, "ticks", TICK, ends["ticks"])
         self._reports = Stream(segment, "reports", REPORT, ends["reports"])
         self._events = Stream(segment, "events", EVENT, ends["events"])
         self._positions = open_words_table(segment, "positions", POSITION)
+        self._sent = open_words_table(segment, "sent", SENT_ORDER)
         self._stops = StopRows(segment)
         self._marks = segment.array("marks", MARK)
         self._risk_words = segment.array("risk.state")
+        self._account_view = AccountView(segment, self.scopes, self.money)
+        self._event_view = None
+        self._desk: Desk | None = None
         self._looked_ns = 0
 
     # ── The instance ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def alive(self) -> bool:
-        """Whether the instance this client attached to still runs, and the client is not closed."""
-        alive = self._attachment.alive
-        # What was just seen to be dead is looked at again by the next call, not taken for alive for a while.
-        self._looked_ns = time.monotonic_ns() if alive else 0
-        return alive
+        """Whether this client is attached to a running instance now, after a restart perhaps to a new one."""
+        # What was just seen to be dead is looked at again, not taken for alive for a while.
+        self._looked_ns = 0
+        try:
+            self._look()
+        except (ClientClosed, InstanceError):
+            return False
+        return True
 
     @property
     def epoch(self) -> int:
@@ -148,6 +177,7 @@ class Client(StopCommands):
 
     def announce(self, state: State) -> None:
         """Tell the state of this strategy in its heartbeat."""
+        self._state = state
         self._words[heartbeat.STATE] = state
         self._beat(time.monotonic_ns())
 
@@ -165,55 +195,60 @@ class Client(StopCommands):
         self._words[heartbeat.CPU_NS] = self._cpu_ns_before + time.process_time_ns()
 
     def _look(self) -> None:
-        """See that the instance is there, and beat; at most every 10 ms."""
+        """See that the instance is there, attach again where it was started anew, and beat; at most every 10 ms."""
         if not self._attachment.is_open:
             raise ClientClosed(f"this client of instance '{self._attachment.name}' is closed: make a new one")
         now_ns = time.monotonic_ns()
         if now_ns - self._looked_ns >= LOOK_NS:
-            if not self.alive:
-                raise gone(self._attachment.name)
+            if not self._attachment.alive:
+                self._attach_again()
+            self._looked_ns = now_ns
             self._beat(now_ns)
 
-    # ── Orders ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def submit(self, symbol: str, side: int, quantity: Decimal | str | int) -> int:
-        """Ask for a market order, and return at once; what became of it comes in reports, and in events where it is refused.
-
-        Args:
-            symbol: An instrument of the instance.
-            side: BUY or SELL.
-            quantity: Units (shares, coins, contracts), a whole multiple of the lot size, > 0.
-        Returns:
-            The order id, as reports and events carry it.
-        Raises:
-            RequestsFull: Risk has not taken the last ones yet; nothing was sent.
-            RequestError, InstrumentError: Side, quantity or symbol cannot be meant; nothing was sent.
-        """
-        index = self.instruments.index(symbol)
-        exact = Decimal(quantity) if isinstance(quantity, int) else quantity
-        return self.submit_lots(index, side, self.instruments.lots(index, exact))
-
-    def submit_lots(self, instrument: int, side: int, quantity_lots: int) -> int:
-        """Ask for a market order in the pipeline's own integers; see `submit`.
-
-        Args:
-            instrument: Index in `instruments`.
-            side: BUY or SELL.
-            quantity_lots: Lots, 0 < quantity_lots < 2**40.
-        """
-        if not 0 <= instrument < len(self.instruments):
-            known = f"0 to {len(self.instruments) - 1}"
-            raise RequestError(f"there is no instrument {instrument!r}", "submit", f"use an index of {known}")
-        where = f"submit {self.instruments[instrument].symbol}"
-        if side not in (BUY, SELL):
-            raise RequestError(f"side {side!r} is no side", where, f"use BUY ({BUY}) or SELL ({SELL})")
-        if not 0 < quantity_lots < QUANTITY_LOTS_LIMIT:
-            raise RequestError(f"quantity of {quantity_lots} lots", where, "give a quantity above 0 and below 2**40 lots")
+    def _still_there(self) -> None:
+        if not self._attachment.alive:
+            # At the next call it is looked for again.
+            self._looked_ns = 0
+            raise gone(self._attachment.name)
         self._look()
-        request = np.zeros(1, REQUEST)
-        request["instrument"], request["strategy"], request["kind"] = instrument, self.slot, SUBMIT
-        request["order_type"], request["side"], request["quantity_lots"] = MARKET, side, quantity_lots
-        return order_id_of(self.slot, self._send(request) - 1)
+
+    def _attach_again(self) -> None:
+        """Attach to the instance of this name that runs now.
+
+        Raises:
+            InstanceGone: None does.
+            InstanceError: It has other instruments: numbers that this strategy keeps would mean others.
+            SlotTaken: Another process has the slot.
+        """
+        if self._child_of is not None:
+            raise gone(self._attachment.name)
+        with self._lock:
+            before = self._attachment
+            if before.alive:
+                return
+            try:
+                after = Attachment(before.name)
+            except InstanceGone:
+                raise gone(before.name) from None
+            try:
+                if topology.read_about(after.segment)["instruments"] != self.about["instruments"]:
+                    what = f"instance '{before.name}' was started anew with other instruments"
+                    raise InstanceError(what, str(after.segment.path), "make a new Client")
+                try:
+                    self._open(after, self.slot)
+                except SlotTaken:
+                    if self._wanted is not None:
+                        raise
+                    self._open(after, None)
+            except BaseException:
+                after.close()
+                raise
+            self._attachment = after
+            before.close()
+            self.restarts += 1
+            self.announce(self._state)
+
+    # ── Orders ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _send(self, request: np.ndarray) -> int:
         """Write a prepared request; return its request_id, its sequence plus one."""
@@ -229,81 +264,13 @@ class Client(StopCommands):
         words = self._pen.ring.words
         return load_acquire_py(words, PUBLISHED) - load_acquire_py(words, CURSOR + STRIDE * RISK_READER)
 
-    # ── What happens ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def ticks(self, limit: int = BATCH_MAX, with_rejected: bool = False) -> np.ndarray:
-        """Return the ticks of all instruments since the last call, oldest first.
-
-        Args:
-            limit: Most ticks to take from the ring.
-            with_rejected: Also those that hygiene rejected, TICK "flags" not 0; they are no prices.
-        Returns:
-            Array of TICK, a copy. Where this strategy is too slow, ticks are lost to it alone: see `ticks_missed`.
-        """
-        self._look()
-        with self._lock:
-            ticks = self._ticks.read(limit)
-        return ticks if with_rejected else ticks[ticks["flags"] == TICK_OK]
-
-    def skip_ticks(self) -> None:
-        """Let go of the ticks that were not read: what a strategy calls that looks at marks and positions only.
-
-        At full speed a recording waits for the strategies that the instance started itself; this lets it go on.
-        """
-        self._look()
-        with self._lock:
-            self._ticks.skip()
-
-    @property
-    def ticks_missed(self) -> int:
-        """How many ticks were overwritten before this client read them."""
-        return self._ticks.missed
-
-    def reports(self, limit: int = BATCH_MAX, everyone: bool = False) -> np.ndarray:
-        """Return the venue's words on this strategy's orders and exits since the last call: array of REPORT, oldest first.
-
-        Args:
-            limit: Most reports to return.
-            everyone: Those of all strategies.
-        """
-        return self._own(self._reports, limit, everyone)
-
-    @property
-    def reports_missed(self) -> int:
-        """How many reports, of all strategies, were overwritten before this client read them. Positions stay exact."""
-        return self._reports.missed
-
-    def events(self, limit: int = BATCH_MAX, everyone: bool = False) -> np.ndarray:
-        """Return what risk did for this strategy since the last call: stops armed, fired, ended; requests refused.
-
-        Args:
-            limit: Most events to return.
-            everyone: Those of all strategies.
-        Returns:
-            Array of EVENT, oldest first, a copy.
-        """
-        return self._own(self._events, limit, everyone)
-
-    @property
-    def events_missed(self) -> int:
-        """How many events, of all strategies, were overwritten before this client read them."""
-        return self._events.missed
-
-    def _own(self, stream: Stream, limit: int, everyone: bool) -> np.ndarray:
-        """Read until `limit` records of ours are found, or all that was there at the call is read."""
-        self._look()
-        with self._lock:
-            left, found, batches = stream.waiting, 0, []
-            if left == 0:
-                return stream.read(0)
-            while True:
-                batch = stream.read(min(left, limit - found))
-                left -= len(batch)
-                ours = batch if everyone else batch[batch["strategy"] == self.slot]
-                found += len(ours)
-                batches.append(ours)
-                if len(batch) == 0 or left <= 0 or found >= limit:
-                    return np.concatenate(batches)
+    def _record(self, text: str) -> None:
+        log.warning("%s", text)
+        try:
+            with ControlClient(self._attachment.name, timeout_s=NOTE_S) as control:
+                control.ask("note", text=text, strategy=self.slot)
+        except InstanceError as error:
+            log.warning("the supervisor has not noted it down: %s", error)
 
     # ── What is held ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -342,15 +309,53 @@ class Client(StopCommands):
         rows = self._stops.read()
         return [stop_of(self.instruments, row) for row in rows[rows["position"] // len(self.instruments) == self.slot]]
 
+    # ── The account ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def account(self) -> Account:
+        """Return the account of this moment: equity, P&L, exposure, what may still be bought, its trading state."""
+        self._look()
+        return self._account_view.account()
+
+    def performance(self) -> Performance:
+        """Return this strategy's share of the account: its P&L and exposure, and its own trading state."""
+        self._look()
+        return self._account_view.performance(self.slot)
+
+    def limits(self, symbol: str | None = None) -> list[LimitInForce]:
+        """Return the limits that hold for this strategy: the account's, its own, and one instrument's.
+
+        Args:
+            symbol: The instrument; None = without any.
+        """
+        self._look()
+        return self._account_view.limits(self.slot, symbol)
+
+    # ── From inside the strategy's own kernels ───────────────────────────────────────────────────────────────────────
+
+    def desk(self) -> Desk:
+        """Return what a strategy's own @njit function takes to trade (pipeline.strategy_kernel).
+
+        Call it again each time that the function has come back to Python: after a restart it is another one. A desk shares its
+        places in the streams with this client, and is for the thread that made it.
+        """
+        self._look()
+        if self._desk is None:
+            self._desk = open_desk(
+                self._pen, (self._ticks, self._reports, self._events), self._positions, self._marks, self.slot
+            )
+        return self._desk
+
     # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _mapped(self) -> Segment:
         return self._attachment.segment
 
     def close(self) -> None:
-        """Give the slot back. Orders at work go on, and so do the stops."""
+        """Give the slot back with a word: orders at work go on, as the stops do. To take them back, `cancel_all` first."""
         if self._attachment.is_open:
             if not self.is_fenced:
+                # First the word: who finds the slot free without one takes us for dead.
+                self._words[heartbeat.LEFT] += 1
                 self.announce(State.STOPPED)
             self._attachment.close()
 

@@ -87,13 +87,13 @@ class Stream:
         self._dtype = dtype
         self._words, self._index = ring.words, index
         start = load_acquire_py(ring.words, PUBLISHED)
-        self._reader = Reader(ring._replace(slots=ring.slot_words), np.array([start, start], np.int64), index)
+        self.reader = Reader(ring._replace(slots=ring.slot_words), np.array([start, start], np.int64), index)
         self._missed_before = self._missed_word
-        advance(self._reader, start)
+        advance(self.reader, start)
 
     def skip(self) -> None:
         """Let go of all that is there and not read."""
-        advance(self._reader, load_acquire_py(self._words, PUBLISHED))
+        advance(self.reader, load_acquire_py(self._words, PUBLISHED))
 
     @property
     def _missed_word(self) -> int:
@@ -111,11 +111,11 @@ class Stream:
 
     def read(self, limit: int) -> np.ndarray:
         """Copy the next records, at most `limit`, oldest first; an empty array where there are none."""
-        count = min(self.waiting, limit, len(self._reader.ring.slots))
+        count = min(self.waiting, limit, len(self.reader.ring.slots))
         output = np.empty(max(count, 0), self._dtype)
         if count > 0:
             words = output.view(np.int64).reshape(count, self._dtype.itemsize // WORD)
-            output = output[: int(copy_lossy(self._reader, words, words))]
+            output = output[: int(copy_lossy(self.reader, words, words))]
         return output
 
 

@@ -27,7 +27,7 @@ OPEN_ATTEMPTS = 10
 
 
 class InstanceGone(InstanceError):
-    """The instance has ended, or started again as another one: what this client wrote or read belongs to the past."""
+    """The instance has ended, and none of its name runs now."""
 
 
 class SlotTaken(InstanceError):
@@ -72,15 +72,14 @@ class Attachment:
     def try_slot(self, slot: int) -> bool:
         """Take a slot's lock; False where another client has it."""
         try:
-            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, self._flock(fcntl.F_WRLCK, slot))
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _flock(self.segment, slot))
         except (BlockingIOError, PermissionError):
             return False
         return True
 
     def is_free(self, slot: int) -> bool:
         """Tell whether nobody holds a slot at this moment."""
-        found = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, self._flock(fcntl.F_WRLCK, slot))
-        return struct.unpack(FLOCK, found)[0] == fcntl.F_UNLCK
+        return _is_free(self._descriptor, self.segment, slot)
 
     def close(self) -> None:
         """Give back lock and descriptors."""
@@ -95,9 +94,27 @@ class Attachment:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _flock(self, kind: int, slot: int) -> bytes:
-        start = WORD * self.segment.base(f"strategy{slot}.heartbeat")
-        return struct.pack(FLOCK, kind, os.SEEK_SET, start, LOCK_BYTES, 0)
+
+class SlotLocks:
+    """Tells whether slots are held, for the process that owns the instance.
+
+    Args:
+        segment: The instance.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._descriptor = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def is_free(self, slot: int) -> bool:
+        """Tell whether nobody holds a slot at this moment. Costs a system call."""
+        return _is_free(self._descriptor, self._segment, slot)
+
+    def close(self) -> None:
+        """Give back the descriptor. Twice is as once."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def claim_slot(attachment: Attachment, wanted: int | None, count: int, planned: frozenset[str]) -> int:
@@ -134,8 +151,18 @@ def claim_slot(attachment: Attachment, wanted: int | None, count: int, planned: 
 def gone(name: str) -> InstanceGone:
     """Return the error that says that an instance is no more."""
     return InstanceGone(
-        f"instance '{name}' has ended or was started anew", str(instance_path(name)), "start it, then make a new Client"
+        f"instance '{name}' has ended", str(instance_path(name)), "start it: the next call attaches to it again"
     )
+
+
+def _is_free(descriptor: int, segment: Segment, slot: int) -> bool:
+    found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(segment, slot))
+    return bool(struct.unpack(FLOCK, found)[0] == fcntl.F_UNLCK)
+
+
+def _flock(segment: Segment, slot: int) -> bytes:
+    start = WORD * segment.base(f"strategy{slot}.heartbeat")
+    return struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, LOCK_BYTES, 0)
 
 
 def _holder(segment: Segment, slot: int) -> str:

@@ -1,33 +1,20 @@
 """What a strategy can ask about its stops. Each call waits for risk's answer, beside the strategy's own stream of events."""
 
-import time
-from functools import cached_property
 from typing import Any, Unpack
 
 import numpy as np
 
+from pipeline.client_asking import ANSWER_S, Asking
 from pipeline.instruments import Instruments
-from pipeline.messages import EVENT, REJECT_NO_STOP, REJECT_STOP_CROSSED, REQUEST_REFUSED
-from pipeline.request_answers import Answers
+from pipeline.messages import REJECT_NO_STOP, REJECT_STOP_CROSSED, REQUEST_REFUSED
 from pipeline.stop_lookup import find_stop
-from pipeline.stop_refusals import NoAnswer, Subject, refusal
+from pipeline.stop_refusals import Subject, refusal
 from pipeline.stop_request import StopPlace, cancel_request, market_text, move_request, set_request
 from pipeline.stop_rows import StopRows
 from pipeline.stop_terms import StopRules, StopTerms, rules_of
-from shm.ring import RingView, open_ring
-from shm.segment import Segment
-
-#: How long a call waits for risk unless it is told otherwise, and how often it looks meanwhile, in seconds.
-ANSWER_S, LOOK_S = 1.0, 0.0002
-now_ns = time.monotonic_ns
 
 
-def nap() -> None:
-    """Wait until it is worth to look again."""
-    time.sleep(LOOK_S)
-
-
-class StopCommands:
+class StopCommands(Asking):
     """The part of `pipeline.client.Client` that sets, moves and cancels stops.
 
     Raises, in each of its methods:
@@ -38,7 +25,6 @@ class StopCommands:
         NoAnswer: Risk has not answered in time, and may still do what was asked.
     """
 
-    slot: int
     about: dict[str, Any]
     instruments: Instruments
     _stops: StopRows
@@ -81,27 +67,9 @@ class StopCommands:
         """
         return self._ask(*cancel_request(self._stop_rules, self._own_stop("cancel-stop", stop_id)), timeout_s)
 
-    # ── What the client gives ────────────────────────────────────────────────────────────────────────────────────────
-
-    def _mapped(self) -> Segment:
-        """Return the instance."""
-        raise NotImplementedError
-
-    def _look(self) -> None:
-        """See that the instance still runs, and show that we do."""
-        raise NotImplementedError
-
-    def _send(self, request: np.ndarray) -> int:
-        """Send a request; return its request_id."""
-        raise NotImplementedError
-
     # ── How it is done ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    @cached_property
-    def _event_ring(self) -> RingView:
-        return RingView(open_ring(self._mapped(), "events", EVENT))
-
-    @cached_property
+    @property
     def _stop_rules(self) -> StopRules:
         return rules_of(self.about, self.instruments)
 
@@ -114,22 +82,7 @@ class StopCommands:
 
     def _ask(self, request: np.ndarray, subject: Subject, timeout_s: float) -> int:
         """Send a request and wait for what becomes of it; return the id of its stop."""
-        self._look()
-        answers = Answers(self._event_ring, self.slot)
-        request_id = self._send(request)
-        deadline_ns = now_ns() + int(timeout_s * 1e9)
-        while True:
-            # Looked at once more after the deadline: the answer may have come while we slept.
-            is_late = now_ns() >= deadline_ns
-            found = answers.read()
-            ours = found[found["request_id"] == request_id]
-            if len(ours):
-                break
-            if is_late:
-                raise NoAnswer(subject.where, timeout_s)
-            self._look()
-            nap()
-        answer = ours[0]
+        answer = self._answer(request, subject.where, timeout_s)
         if answer["kind"] != REQUEST_REFUSED:
             return int(answer["stop_id"])
         if answer["reason"] == REJECT_STOP_CROSSED:

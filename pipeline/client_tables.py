@@ -1,4 +1,4 @@
-"""Positions and stops as a strategy sees them: exact decimals for people, integers for code, never changed afterwards."""
+"""Positions, orders and stops as a strategy sees them: exact decimals for people, integers for code, never changed later."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -6,8 +6,9 @@ from decimal import Decimal
 import numpy as np
 
 from pipeline.instruments import EXACT, Instruments
-from pipeline.messages import STOP_KIND_NAMES, STOP_STATE_NAMES, TIME, WATCH_NAMES
+from pipeline.messages import EXIT, LIMIT, STOP_KIND_NAMES, STOP_STATE_NAMES, TIME, WATCH_NAMES
 from pipeline.order_ids import ATTEMPT_BITS, EXIT_ID_BIT
+from pipeline.tables import TAKEN_BACK
 
 PPM = 1_000_000
 
@@ -57,6 +58,41 @@ class Position:
     def is_working(self) -> bool:
         """Whether an order of this strategy or of its stops is under way."""
         return self.working_buy_lots != 0 or self.working_sell_lots != 0
+
+
+@dataclass(frozen=True)
+class Order:
+    """One order that is at work: it left, and has neither filled nor ended.
+
+    Attributes:
+        order_id: As reports and events carry it.
+        symbol: The instrument.
+        side: BUY or SELL.
+        quantity: Units that are left to fill.
+        price: The limit; None = a market order.
+        is_exit: Whether a stop sent it.
+        is_taken_back: Whether its cancel is on the way.
+        sent_ns: Stream time at which it left.
+        request_id: The request that asked for it; 0 = an exit.
+        stop_id: The stop that sent it; 0 = none.
+        strategy: The slot whose position it changes.
+        instrument, *_lots, *_ticks: The same in the pipeline's integers.
+    """
+
+    order_id: int
+    symbol: str
+    side: int
+    quantity: Decimal
+    price: Decimal | None
+    is_exit: bool
+    is_taken_back: bool
+    sent_ns: int
+    request_id: int
+    stop_id: int
+    strategy: int
+    instrument: int
+    left_lots: int
+    price_ticks: int
 
 
 @dataclass(frozen=True)
@@ -127,6 +163,28 @@ def position_of(instruments: Instruments, index: int, row: np.ndarray, mark: np.
         entry_ticks=int(row["entry_ticks"]),
         entry_ns=int(row["entry_ns"]),
         generation=int(row["generation"]),
+    )
+
+
+def order_of(instruments: Instruments, row: np.void) -> Order:
+    """Return an order from its SENT_ORDER."""
+    strategy, index = divmod(int(row["position"]), len(instruments))
+    item, lots, ticks = instruments[index], int(row["left_lots"]), int(row["price_ticks"])
+    return Order(
+        order_id=int(row["order_id"]),
+        symbol=item.symbol,
+        side=int(row["side"]),
+        quantity=EXACT.multiply(item.lot_size, lots),
+        price=Decimal(instruments.price_text(index, ticks)) if row["order_type"] == LIMIT else None,
+        is_exit=bool(row["flags"] & EXIT),
+        is_taken_back=bool(row["state"] == TAKEN_BACK),
+        sent_ns=int(row["sent_ns"]),
+        request_id=int(row["request_id"]),
+        stop_id=int(row["stop_id"]),
+        strategy=strategy,
+        instrument=index,
+        left_lots=lots,
+        price_ticks=ticks,
     )
 
 

@@ -1,14 +1,15 @@
-"""The first start of new sources: one process compiles every kernel while a person sees how far it is."""
+"""The first start of new sources: two processes compile every kernel while a person sees how far they are."""
 
 import json
 import select
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from pipeline.child import Child
 from pipeline.errors import LaunchError
 from pipeline.launch import Launch
-from pipeline.warm import is_cold
+from pipeline.warm import PARTS, is_cold, leave_marker
 
 #: How often it is looked whether the person still waits, in seconds.
 LOOK_S = 0.1
@@ -29,29 +30,35 @@ def compile_kernels(launch: Launch, tell: Callable[[str], None], is_stopped: Cal
     if not is_cold(about):
         return
     began = time.monotonic()
-    child = Child("compiler", "pipeline.warm", [], launch.log_folder / "compiler.log", talks=True)
+    children = [
+        Child(f"compiler-{part}", "pipeline.warm", [part], launch.log_folder / f"compiler-{part}.log", talks=True)
+        for part in PARTS
+    ]
     try:
-        child.say(json.dumps(about))
-        for number, stage in enumerate(_stages(child, is_stopped), start=1):
-            tell(f"compiling kernels, first start only ({number} of {len(about['warm'])}: {stage})…")
-        code = child.process.wait()
+        for child in children:
+            child.say(json.dumps(about))
+        for stage in _stages(children, is_stopped):
+            tell(f"compiling kernels, first start only: {stage}…")
+        failed = [child for child in children if child.process.wait() != 0]
     finally:
-        child.kill()
-        child.reap()
-    if code != 0:
-        raise LaunchError(f"kernels do not compile: {child.last_words()}", str(child.log), "read the log")
+        for child in children:
+            child.kill()
+            child.reap()
+    if failed:
+        raise LaunchError(f"kernels do not compile: {failed[0].last_words()}", str(failed[0].log), "read the log")
+    leave_marker(about)
     tell(f"kernels compiled in {time.monotonic() - began:.0f} s; the next start only loads them")
 
 
-def _stages(child: Child, is_stopped: Callable[[], bool]) -> Iterator[str]:
-    """Yield the name of each stage as the compiler begins it."""
-    output = child.process.stdout
-    assert output is not None, "it was started with a pipe"
-    while True:
+def _stages(children: list[Child], is_stopped: Callable[[], bool]) -> Iterator[str]:
+    """Yield the name of each stage as a compiler begins it, until all have ended."""
+    outputs: list[Any] = [child.process.stdout for child in children]
+    while outputs:
         if is_stopped():
             raise KeyboardInterrupt
-        if select.select([output], [], [], LOOK_S)[0]:
+        for output in select.select(outputs, [], [], LOOK_S)[0]:
             line = output.readline()
-            if not line:
-                return
-            yield line.decode().strip()
+            if line:
+                yield line.decode().strip()
+            else:
+                outputs.remove(output)

@@ -6,7 +6,7 @@ flags go through `with_overrides`, which holds them to the same rules.
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,26 @@ from pipeline.config_checks import faults
 from pipeline.config_rules import Walk, shown
 from pipeline.config_schema import Config
 from pipeline.errors import ConfigurationError, nearest
+from pipeline.limit_values import limit_expected
+from pipeline.tables import LIMIT_NAMES
 
 __all__ = [
-    "COMMAND_LINE", "DEFAULT_PATH", "Config", "config_from_json", "config_to_json", "load_config", "parse_config",
-    "with_overrides", "with_symbols",
+    "COMMAND_LINE", "DEFAULT_PATH", "Config", "config_from_json", "config_to_json", "load_config",
+    "parse_config", "with_overrides", "with_symbols", "without_symbols",
 ]  # fmt: skip
 
 DEFAULT_PATH = Path(__file__).resolve().parent.parent / "config.toml"
 COMMAND_LINE = "command line"
 
-_LIMIT_REMEDY = 'write a decimal such as "1000000", or "unlimited" for no limit'
-_LIMIT_MISSING = ("is missing, and a missing limit blocks every order", _LIMIT_REMEDY)
+_BLOCKS = "is missing, and a missing limit blocks every order"
 _MISSING = {
-    "risk": ("is missing, and a missing limit blocks every order", "write [risk] with its three limits"),
-    "risk.max_order_quantity": _LIMIT_MISSING,
-    "risk.max_order_notional": _LIMIT_MISSING,
-    "risk.max_position_notional": _LIMIT_MISSING,
+    "risk": (_BLOCKS, "write [risk] with its limits"),
+    "risk.strategy": (_BLOCKS, "write [risk.strategy] with the limits of every strategy"),
+    **{
+        f"{section}.{name}": (_BLOCKS, f"write {limit_expected(name, in_file=True)} for no limit")
+        for section in ("risk", "risk.strategy")
+        for name in LIMIT_NAMES
+    },
 }
 
 
@@ -136,7 +140,29 @@ def with_symbols(config: Config, symbols: Sequence[str], where: str = COMMAND_LI
             what = f"{path} names none of {', '.join(symbols)}"
             raise ConfigurationError(what, where, f"add one of {', '.join(section[key])}, or change {path}")
         section[key] = kept
-    return _build(table, where)
+    return _build(_without(table, set(rows) - set(symbols)), where)
+
+
+def without_symbols(config: Config, symbols: Collection[str], where: str = COMMAND_LINE) -> Config:
+    """Return a config whose [risk] says nothing of these instruments.
+
+    Args:
+        config: a valid config, left as it is.
+        symbols: those that are not traded in this run.
+        where: what left them out, for messages.
+    """
+    return _build(_without(msgspec.to_builtins(config, builtin_types=(Decimal,)), symbols), where)
+
+
+def _without(table: dict[str, Any], symbols: Collection[str]) -> dict[str, Any]:
+    """Leave out of [risk] what is said of some instruments. What is said of no other goes too: it must not come to mean all."""
+    risk = table["risk"]
+    risk["instruments"] = [row for row in risk["instruments"] if row["symbol"] not in symbols]
+    risk["restricted"] = [symbol for symbol in risk["restricted"] if symbol not in symbols]
+    blackouts = [text.split() for text in risk["blackouts"]]
+    kept = [(span, named, [symbol for symbol in named if symbol not in symbols]) for span, *named in blackouts]
+    risk["blackouts"] = [" ".join([span, *left]) for span, named, left in kept if left or not named]
+    return table
 
 
 def config_to_json(config: Config) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 value is sound already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
+from pipeline.config_risk_checks import account_faults, risk_faults
 from pipeline.config_rules import shown
 from pipeline.config_schema import Config
 from pipeline.errors import InstrumentError, nearest
@@ -21,8 +22,14 @@ WORKER_NAMES = ("ingest", "risk", "execution", "sidecar")
 
 def faults(config: Config) -> Iterator[Fault]:
     """Yield every disagreement between settings, in the order of the file."""
+    yield from account_faults(config)
     yield from _feed(config)
     yield from _instruments(config)
+    yield from risk_faults(config)
+    if config.feed.kind == "simulator":
+        yield from _symbols("risk.restricted", config.risk.restricted, config)
+        yield from _symbols("risk.instruments", [row.symbol for row in config.risk.instruments], config)
+        yield from _symbols("risk.blackouts", [name for text in config.risk.blackouts for name in text.split()[1:]], config)
     yield from _stops(config)
     yield from _demo(config)
     yield from _rings(config)
@@ -104,7 +111,7 @@ def _cores(config: Config) -> Iterator[Fault]:
             yield what, 'give it a core of its own, or wait = "yield"'
 
 
-def _symbols(path: str, symbols: tuple[str, ...], config: Config) -> Iterator[Fault]:
+def _symbols(path: str, symbols: Sequence[str], config: Config) -> Iterator[Fault]:
     known = [row.symbol for row in config.instruments]
     for symbol in symbols:
         if symbol not in known:

@@ -75,6 +75,29 @@ class Check:
         return self.allowed
 
 
+@dataclass(frozen=True)
+class Written:
+    """A value that is kept as the text it was written with; a function of it decides, and says why not.
+
+    Args:
+        allowed: the words for what is allowed.
+        fault_of: what is wrong with a text, or nothing.
+        numbers: whether the file writes it as a number, without quotes, where it is one.
+    """
+
+    allowed: str
+    fault_of: Callable[[str], str]
+    numbers: bool = False
+
+    def fault(self, value: Any) -> str:
+        """Say what is wrong with a value, or nothing."""
+        return self.fault_of(value)
+
+    def expects(self, base: Any) -> str:
+        """Describe what is allowed."""
+        return self.allowed
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of config.toml: immutable, and closed to keys that it does not know."""
 
@@ -141,17 +164,19 @@ class Walk:
     def _leaf(self, hint: Any, value: Any, path: str) -> Any:
         base, rule = split(hint)
         number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        fault = ""
+        fault, found = "", value
+        if isinstance(rule, Written) and rule.numbers and number and not _is_huge(value):
+            value = str(value)
         if base is Decimal and not number:
             fault = "is no number"
         elif base in (float, Decimal) and number:
-            value = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+            value = found = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
             fault = rule.fault(value) if rule else ""
         if not fault:
             try:
                 converted = msgspec.convert(value, base)
             except msgspec.ValidationError:
-                fault = _mismatch(base)
+                fault = "is not allowed" if isinstance(rule, Written) and rule.numbers else _mismatch(base)
             else:
                 fault = rule.fault(converted) if rule and base not in (float, Decimal) else ""
                 if not fault:
@@ -159,7 +184,7 @@ class Walk:
         words = [word for word in get_args(base) if isinstance(word, str)] if get_origin(base) is Literal else []
         near = nearest(value, words, 1) if isinstance(value, str) else []
         remedy = f"did you mean {shown(near[0])}? Known: {expected(hint)}" if near else f"write {expected(hint)}"
-        return self.problem(f"{path} = {shown(value)} {fault}", remedy)
+        return self.problem(f"{path} = {shown(found)} {fault}", remedy)
 
     def _nearest_key(self, key: str, hints: Mapping[str, Any], path: str) -> str:
         """Name the known key that was probably meant: of this section, else of any, else list this section's."""
@@ -174,12 +199,17 @@ class Walk:
         return f"known keys {'of [' + path + ']' if path else 'at the top'} are {', '.join(hints)}"
 
 
-def split(hint: Any) -> tuple[Any, Number | Check | None]:
-    """Split a field's type into the bare type and its rule."""
+def split(hint: Any) -> tuple[Any, Number | Check | Written | None]:
+    """Split a field's type into the bare type and its rule; that a key may be left out unset is no part of its type."""
+    rule = None
     if get_origin(hint) is Annotated:
-        base, *extras = get_args(hint)
-        return base, next((extra for extra in extras if isinstance(extra, Number | Check)), None)
-    return hint, None
+        hint, *extras = get_args(hint)
+        rule = next((extra for extra in extras if isinstance(extra, Number | Check | Written)), None)
+    args = get_args(hint)
+    if msgspec.UnsetType in args:
+        hint, inner = split(next(arg for arg in args if arg is not msgspec.UnsetType))
+        rule = rule or inner
+    return hint, rule
 
 
 def expected(hint: Any) -> str:
@@ -218,7 +248,7 @@ def shown(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False)
     elif isinstance(value, Mapping):
         return "{...}"
-    elif isinstance(value, int) and value.bit_length() > INTEGER_BITS_MAX:
+    elif _is_huge(value):
         return "a huge number"
     elif isinstance(value, list | tuple):
         text = f"[{', '.join(shown(item) for item in value)}]"
@@ -230,6 +260,10 @@ def shown(value: Any) -> str:
 def join(path: str, key: str) -> str:
     """Join a section's path and a key."""
     return f"{path}.{key}" if path else key
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and value.bit_length() > INTEGER_BITS_MAX
 
 
 def _mismatch(base: Any) -> str:

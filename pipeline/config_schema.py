@@ -7,6 +7,8 @@ exact decimals here, and are read as integers: parts per million and nanoseconds
 from decimal import Decimal
 from typing import Annotated, Literal
 
+from pipeline.config_account import AccountSection
+from pipeline.config_risk import TradingSection
 from pipeline.config_rules import Number, Section
 from pipeline.config_runtime import (
     InstanceSection,
@@ -17,10 +19,9 @@ from pipeline.config_runtime import (
     WorkersSection,
 )
 from pipeline.config_values import (
-    UNLIMITED,
     Currency,
+    Fee,
     FolderOrNone,
-    Limit,
     Lots,
     Milliseconds,
     Percent,
@@ -37,7 +38,6 @@ from pipeline.config_values import (
     utc_ns,
 )
 from pipeline.instruments import Instrument, Instruments
-from pipeline.messages import PRODUCT_LIMIT, QUANTITY_LOTS_LIMIT
 
 
 class SimulatorSection(Section, frozen=True, kw_only=True):
@@ -180,38 +180,28 @@ class StopsSection(Section, frozen=True, kw_only=True):
         return self.exit_retry_ms_max * 1_000_000
 
 
-class RiskSection(Section, frozen=True, kw_only=True):
-    """[risk]; the methods give one integer limit for each instrument, rounded down: a limit may only get tighter."""
+class RiskSection(TradingSection, frozen=True, kw_only=True):
+    """[risk]"""
 
-    max_order_quantity: Limit
-    max_order_notional: Limit
-    max_position_notional: Limit
     stops: StopsSection = StopsSection()
-
-    def order_lots_max(self, table: Instruments) -> tuple[int, ...]:
-        """Largest order in lots, per instrument; "unlimited" is the bound that decode holds anyway."""
-        if self.max_order_quantity == UNLIMITED:
-            return (QUANTITY_LOTS_LIMIT - 1,) * len(table)
-        return tuple(table.lots_max(index, Decimal(self.max_order_quantity)) for index in range(len(table)))
-
-    def order_tick_lots_max(self, table: Instruments) -> tuple[int, ...]:
-        """Largest order in tick·lots (price times quantity), per instrument."""
-        return _tick_lots_max(table, self.max_order_notional)
-
-    def position_tick_lots_max(self, table: Instruments) -> tuple[int, ...]:
-        """Largest position in tick·lots (mark times quantity), per instrument."""
-        return _tick_lots_max(table, self.max_position_notional)
 
 
 class PaperSection(Section, frozen=True, kw_only=True):
     """[execution.paper]"""
 
     latency_us: Annotated[int, Number("0", "10000000", "microseconds")] = 500
+    fee_percent: Annotated[Decimal, Number("0", "10", "percent", places=4)] = Decimal("0.0")
+    fee_per_unit: Fee = "0"
 
     @property
     def latency_ns(self) -> int:
         """Stream time from an order's arrival to its fill, in nanoseconds."""
         return self.latency_us * 1000
+
+    @property
+    def fee_ppm(self) -> int:
+        """Fee as a share of a fill's notional, in parts per million."""
+        return parts_per_million(self.fee_percent)
 
 
 class ExecutionSection(Section, frozen=True, kw_only=True):
@@ -250,19 +240,15 @@ class StrategiesSection(Section, frozen=True, kw_only=True):
     """[strategies]"""
 
     slots: Annotated[int, Number("1", "8", "strategies")] = 4
+    cancel_on_death: bool = True
     demo: DemoSection = DemoSection()
-
-
-def _tick_lots_max(table: Instruments, limit: str) -> tuple[int, ...]:
-    if limit == UNLIMITED:
-        return (PRODUCT_LIMIT - 1,) * len(table)
-    return tuple(table.tick_lots_max(index, Decimal(limit)) for index in range(len(table)))
 
 
 class Config(Section, frozen=True, kw_only=True):
     """All of config.toml."""
 
     instance: InstanceSection = InstanceSection()
+    account: AccountSection = AccountSection()
     feed: FeedSection = FeedSection()
     instruments: tuple[InstrumentSection, ...] = ()
     hygiene: HygieneSection = HygieneSection()

@@ -15,6 +15,7 @@ CORE_AUTO = -1
 SPEED_PATTERN = r"([0-9]+(?:\.[0-9]+)?)x"
 SPEED_MIN, SPEED_MAX = 0.001, 1_000_000.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FEE_MAX, FEE_PLACES = 1000, 9
 YEAR_MAX = 2200  #: int64 nanoseconds reach into 2262; recordings need room behind their start
 
 ScenarioName = Literal["normal", "flash-crash", "rally", "consolidation", "gap"]
@@ -45,9 +46,14 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _is_limit(text: str) -> bool:
+def _is_price(text: str) -> bool:
     value = parse_decimal(text)
-    return text == UNLIMITED or (value is not None and value > 0)
+    return value is not None and value > 0
+
+
+def _is_fee(text: str) -> bool:
+    value = parse_decimal(text)
+    return value is not None and 0 <= value <= FEE_MAX and not value % Decimal(10) ** -FEE_PLACES
 
 
 def _is_step(text: str) -> bool:
@@ -78,10 +84,10 @@ StartTime = Annotated[
 Host = Annotated[str, Check('an IP address or "localhost"', _is_host)]
 FilePath = Annotated[str, Check("a file path in quotes", lambda text: text.strip() != "" and "\0" not in text)]
 FolderOrNone = Annotated[str, Check('a folder in quotes, or "" for none', lambda text: "\0" not in text)]
-Limit = Annotated[str, Check(f'a decimal above 0 in quotes, such as "1000000", or "{UNLIMITED}"', _is_limit)]
 Step = Annotated[str, Check('a decimal above 0 in quotes, such as "0.01"', _is_step)]
-Price = Annotated[
-    str, Check('a decimal above 0 in quotes, such as "254.50"', lambda text: _is_limit(text) and text != UNLIMITED)
+Price = Annotated[str, Check('a decimal above 0 in quotes, such as "254.50"', _is_price)]
+Fee = Annotated[
+    str, Check(f'a decimal from 0 to {FEE_MAX} in quotes with at most {FEE_PLACES} places, such as "0.0035"', _is_fee)
 ]
 Currency = Annotated[str, Check('3 to 8 capital letters, such as "USD"', lambda text: re.fullmatch("[A-Z]{3,8}", text))]
 Lots = Annotated[str, Check('a whole number of lots in quotes, such as "100"', _is_lot_count)]

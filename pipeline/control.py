@@ -5,25 +5,30 @@ Its parts: `control_path` says where the socket lies, `control_server` moves lin
 for risk: it goes out as a request in the ring requests.control, and its answer is looked for among the events, turn by turn.
 """
 
+import os
 import selectors
 import time
+from collections import deque
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pipeline.client_errors import RequestsFull
 from pipeline.client_kernels import send_request, warm_up_sending
-from pipeline.control_commands import Answer, Asked, Command, Owner, Place, Steps, command_of
+from pipeline.control_asked import Answer, Asked, Owner, Place, Step, Steps
+from pipeline.control_commands import Command, command_of
 from pipeline.control_path import Peer, socket_path
 from pipeline.control_protocol import ControlError, failure, id_of, parse_line
 from pipeline.control_server import ControlServer, Reply
 from pipeline.errors import StoplineError, one_line
-from pipeline.messages import EVENT, REJECT_STOP_CROSSED, REQUEST, REQUEST_REFUSED
-from pipeline.request_answers import Answers
-from pipeline.stop_refusals import NoAnswer, Subject, refusal
-from pipeline.stop_request import market_text
+from pipeline.messages import EVENT, REQUEST, REQUEST_REFUSED
+from pipeline.notes import BY_CONTROL, BY_SUPERVISOR, Notes
+from pipeline.request_answers import Answers, answers_to
+from pipeline.scopes import Scopes
+from pipeline.state_lines import state_lines
+from pipeline.stop_refusals import NoAnswer
 from pipeline.stop_terms import rules_of
 from pipeline.topology import CONTROL, reader_index
 from pipeline.view import View
@@ -34,20 +39,22 @@ from shm.segment import Segment
 ANSWER_NS = 2_000_000_000
 #: The supervisor's turn while an answer is awaited, in seconds.
 WAITING_TURN_S = 0.001
+#: Events that are looked at in one turn while no answer is awaited: the rest is passed over, a storm is no reason to be late.
+EVENTS_MAX = 4096
 
 
 @dataclass
 class Pending:
-    """A command whose request is on the way."""
+    """A command whose request is on the way, or waits for room in the ring."""
 
-    asked: Asked
-    command: Command
     steps: Steps
+    step: Step
+    source: int  #: NOTE_SOURCES
     peer: Peer
-    reply: Reply
-    request: np.ndarray
-    subject: Subject
-    deadline_ns: int
+    asked: Asked = field(default_factory=lambda: Asked({}))
+    command: Command | None = None  #: None = the supervisor's own
+    reply: Reply | None = None
+    deadline_ns: int = 0
 
 
 class Control:
@@ -62,21 +69,24 @@ class Control:
 
     def __init__(self, segment: Segment, owner: Owner) -> None:
         view = View(segment)
-        self._place = Place(view, rules_of(view.about, view.instruments), owner)
+        scopes = Scopes(view.sizes, view.instruments)
+        self.place = Place(view, rules_of(view.about, view.instruments), scopes, owner)
         requests = open_ring(segment, f"requests.{CONTROL}", REQUEST)
         self._pen = open_producer(segment, requests)
-        strategies = view.sizes.strategies
+        self._notes = Notes(segment)
+        self._requester = view.sizes.strategies
         events = open_ring(segment, "events", EVENT)
-        self._answers = Answers(RingView(events), strategies)
+        self._answers = Answers(RingView(events), self._requester)
         self._event_words = events.words
-        self._reader = reader_index("events", "supervisor", strategies)
+        self._reader = reader_index("events", "supervisor", view.sizes.strategies)
         self._pending: dict[int, Pending] = {}
+        self._own: deque[Pending] = deque()
         self._server = ControlServer(socket_path(owner.launch.name), self.handle)
 
     def warm_up(self) -> None:
         """Load the kernels that send and that read stops, so that no turn of the supervisor waits for them."""
         warm_up_sending()
-        self._place.view.stops()
+        self.place.view.stops()
 
     def listen(self, selector: selectors.BaseSelector) -> None:
         """Begin to serve; see ControlServer.listen."""
@@ -86,21 +96,32 @@ class Control:
         """Return how long the supervisor's next turn may wait, `timeout_s` at most."""
         if self._server.is_busy:
             return 0.0
-        return min(timeout_s, WAITING_TURN_S) if self._pending else timeout_s
+        return min(timeout_s, WAITING_TURN_S) if self._pending or self._own else timeout_s
 
     def turn(self) -> None:
-        """Look for answers of risk, give up what is overdue, and take the next questions."""
+        """Look for answers of risk, give up what is overdue, send what the supervisor ordered, and take the next questions."""
         self._look_for_answers()
         now_ns = time.monotonic_ns()
         for request_id, pending in list(self._pending.items()):
             if now_ns > pending.deadline_ns:
                 del self._pending[request_id]
-                self._end(pending, NoAnswer(pending.subject.where, ANSWER_NS / 1e9))
+                self._end(pending, NoAnswer(pending.step.where, ANSWER_NS / 1e9))
+        self._send_own()
         self._server.turn()
 
     def close(self) -> None:
         """Stop serving, and remove the socket."""
         self._server.close()
+
+    def order(self, steps: Steps, source: int = BY_SUPERVISOR) -> None:
+        """Have the supervisor's own order carried out. It is sent at once, or as soon as the ring has room: none is lost.
+
+        Args:
+            steps: Of one request; its answer's "text" is told to people.
+            source: NOTE_SOURCES: what caused it.
+        """
+        self._own.append(Pending(steps, next(steps), source, Peer(os.getpid(), os.geteuid())))
+        self._send_own()
 
     def handle(self, line: bytes, peer: Peer, reply: Reply) -> None:
         """Answer one line, now or when risk has.
@@ -114,11 +135,13 @@ class Control:
         try:
             asked = Asked(parse_line(line))
             command = command_of(asked)
-            result = command.run(self._place, asked)
+            result = command.run(self.place, asked)
             if isinstance(result, Generator):
-                request, subject = next(result)
-                self._send(Pending(asked, command, result, peer, reply, request, subject, time.monotonic_ns() + ANSWER_NS))
+                self._send(Pending(result, next(result), BY_CONTROL, peer, asked, command, reply))
             else:
+                if command.changes:
+                    self._note(result["text"], BY_CONTROL, peer)
+                    self._tell(result["text"], peer)
                 reply(_answer(asked, result))
         except StoplineError as error:
             reply(_answer(asked, error))
@@ -129,37 +152,52 @@ class Control:
     # ── Requests and their answers ───────────────────────────────────────────────────────────────────────────────────
 
     def _send(self, pending: Pending) -> None:
-        seq = int(send_request(self._pen, pending.request.view(np.int64)))
+        """Write the request of a command's step, and its note."""
+        step = pending.step
+        seq = int(send_request(self._pen, step.request.view(np.int64)))
         if seq == FULL:
             raise RequestsFull(len(self._pen.ring.slots))
+        pending.deadline_ns = time.monotonic_ns() + ANSWER_NS
         self._pending[seq + 1] = pending
+        self._note(step.note, pending.source, pending.peer, step.request, seq + 1)
+
+    def _send_own(self) -> None:
+        """Send what the supervisor ordered, in its order, as far as there is room."""
+        while self._own:
+            try:
+                self._send(self._own[0])
+            except RequestsFull:
+                return
+            self._own.popleft()
+
+    def _note(self, text: str, source: int, peer: Peer, request: np.ndarray | None = None, request_id: int = 0) -> None:
+        if not self._notes.write(text, source, peer, request, request_id):
+            self.place.owner.tell(f"ALERT the record of commands is full, so this is in the log alone: {text}, pid {peer.pid}")
 
     def _look_for_answers(self) -> None:
         """Take note of new events. Nobody waits for this reading end; its words tell people how far it is."""
-        if self._pending:
-            found = self._answers.read()
-            for request_id in np.unique(found["request_id"]).tolist():
-                pending = self._pending.pop(request_id, None)
-                if pending is not None:
-                    self._take(pending, found[found["request_id"] == request_id])
-        else:
-            self._answers.skip()
+        if not self._pending:
+            self._answers.pass_over(EVENTS_MAX)
+        events = self._answers.read_all()
+        for line in state_lines(events, self.place.scopes, self.place.view.units, self._requester):
+            self.place.owner.tell(line)
+        found = self._answers.of_requester(events)
+        for request_id in np.unique(found["request_id"]).tolist():
+            pending = self._pending.get(request_id)
+            answers = found[:0] if pending is None else answers_to(pending.step.request, found, request_id)
+            if pending is not None and len(answers):
+                del self._pending[request_id]
+                self._take(pending, answers)
         base = STRIDE * self._reader
         self._event_words[CURSOR + base], self._event_words[MISSED + base] = self._answers.at, self._answers.missed
 
     def _take(self, pending: Pending, events: np.ndarray) -> None:
         """Go on with a command whose request is answered; it may have another one."""
-        subject = pending.subject
-        if events[0]["kind"] == REQUEST_REFUSED:
-            reason = int(events[0]["reason"])
-            if reason == REJECT_STOP_CROSSED:
-                market = market_text(self._place.rules.instruments, pending.request, self._place.view.marks())
-                subject = subject._replace(limit=market)
-            self._end(pending, refusal(reason, subject))
-            return
         try:
-            pending.request, pending.subject = pending.steps.send(events)
-            pending.deadline_ns = time.monotonic_ns() + ANSWER_NS
+            if events[0]["kind"] == REQUEST_REFUSED:
+                self._end(pending, pending.step.refuse(events[0]))
+                return
+            pending.step = pending.steps.send(events)
             self._send(pending)
         except StopIteration as end:
             self._end(pending, end.value)
@@ -172,13 +210,20 @@ class Control:
     def _end(self, pending: Pending, result: Answer | StoplineError) -> None:
         """Answer a command that waited, and tell people what was changed."""
         pending.steps.close()
-        if pending.command.changes and not isinstance(result, StoplineError):
-            self._place.owner.tell(f"{result['text']} (control, pid {pending.peer.pid})")
-        pending.reply(_answer(pending.asked, result))
+        if pending.command is None:
+            failed = f"ALERT {pending.step.note}: {one_line(str(result))}"
+            self.place.owner.tell(failed if isinstance(result, StoplineError) else result["text"])
+        elif pending.command.changes and not isinstance(result, StoplineError):
+            self._tell(result["text"], pending.peer)
+        if pending.reply is not None:
+            pending.reply(_answer(pending.asked, result))
+
+    def _tell(self, text: str, peer: Peer) -> None:
+        self.place.owner.tell(f"{text} (control, pid {peer.pid})")
 
     def _defect(self, error: Exception) -> StoplineError:
         text = one_line(f"{type(error).__name__}: {error}")
-        self._place.owner.tell(f"ALERT a control command failed, {text}: a defect, please report it")
+        self.place.owner.tell(f"ALERT a control command failed, {text}: a defect, please report it")
         return ControlError(f"the command failed, {text}", "this is a defect: please report it", "defect")
 
 

@@ -67,12 +67,10 @@ def encode(answer: Mapping[str, Any]) -> bytes:
 
 def failure(error: Exception) -> dict[str, Any]:
     """Return what an answer says of an error: code, what, where, remedy, and what else the error carries."""
-    if hasattr(error, "as_dict"):
-        return {key: _printable(value) for key, value in error.as_dict().items()}
-    code = getattr(error, "code", "") or _snake(type(error).__name__)
+    code = getattr(error, "code", "") or getattr(error, "check", "") or _snake(type(error).__name__)
     if not isinstance(error, UserError):
         return {"code": code, "what": one_line(str(error)), "where": "control", "remedy": "ask again in a moment"}
-    told = {"code": code, "what": one_line(error.what), "where": one_line(error.where), "remedy": one_line(error.remedy)}
+    told = {"code": code} | {key: _printable(value) for key, value in error.as_dict().items()}
     field = getattr(error, "field", "")
     return told | ({"field": field} if field else {})
 

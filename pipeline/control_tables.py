@@ -22,6 +22,7 @@ from pipeline.messages import (
     TAKE_PROFIT,
     TICK_REASONS,
     TIME,
+    TRADING_STATES,
     WATCH_NAMES,
 )
 from pipeline.stop_rows import PPM
@@ -50,6 +51,7 @@ def status(view: View, launch: Launch, is_halted: bool) -> dict[str, Any]:
         "stream_time": stream_time(int(view.segment.array("risk.state")[topology.RISK_NOW_NS])),
         "entries_allowed": view.entries_allowed,
         "halted": is_halted,
+        "trading": trading_states(view),
         "metrics": launch.metrics_url,
         "database": launch.config.sidecar.database if launch.config.sidecar.enabled else "",
         "processes": list(processes(view)),
@@ -59,11 +61,24 @@ def status(view: View, launch: Launch, is_halted: bool) -> dict[str, Any]:
             "rejected": {reason: ingest[reason] for reason in TICK_REASONS[1:] if ingest[reason]},
             "conflated": ingest["conflated"],
         },
-        "orders": {"entries": risk["entries_submitted"], "exits": risk["exits_submitted"], "filled": execution["filled"]},
+        "orders": {
+            "entries": risk["entries_submitted"],
+            "exits": risk["exits_submitted"],
+            "filled": execution["filled"],
+            "working": len(view.working_orders()),
+        },
         "requests": {"received": risk["requests"], "refused": view.reasons("refused")},
         "stops": {"armed": stops.armed, "exiting": stops.exiting, "owed": stops.owed, "fired": risk["stops_triggered"]},
         "positions": {"open": int(np.count_nonzero(view.positions()["quantity_lots"]))},
         "latency_ns": {name: {key: hop[key] for key in QUANTILES} for name, hop in latency.items() if hop["count"]},
+    }
+
+
+def trading_states(view: View) -> dict[str, str]:
+    """Return the account's trading state, and that of each other scope that is not active, by scope."""
+    state = view.account()
+    return {"account": TRADING_STATES[state.account.state]} | {
+        scope.name: TRADING_STATES[scope.state] for scope in state.strict
     }
 
 

@@ -9,8 +9,11 @@ from typing import Any
 from pipeline import topology
 from pipeline.errors import InstanceError
 from pipeline.launch import Launch
+from pipeline.limit_rows import restricted_mask
 from pipeline.placement import parking
-from pipeline.topology import ENTRIES_ALLOWED, RESTARTS, STARTED_NS, STARTED_UTC_NS, STATE_WORDS
+from pipeline.risk.limits import write_limits
+from pipeline.tables import SCOPE_RESTRICTED, SCOPE_WORDS
+from pipeline.topology import ENTRIES_ALLOWED, RESTARTS, STARTED_NS, STARTED_UTC_NS, STATE_WORDS, WORKERS
 from shm import heartbeat
 from shm.heartbeat import Command, State
 from shm.segment import Segment, finish, open_owned
@@ -33,9 +36,11 @@ def open_instance(launch: Launch) -> Segment:
         if segment.was_warm:
             _check_same(segment, about)
             _end_leftovers(segment, launch)
-        topology.set_up(segment, launch.sizes, parking(launch.seats), launch.waited_for)
+        absent = [worker for worker in WORKERS if worker not in launch.seats]
+        topology.set_up(segment, launch.sizes, parking(launch.seats), launch.waited_for, absent)
         topology.write_about(segment, about)
         _set_words(segment, launch)
+        _set_limits(segment, launch)
         finish(segment)
     except BaseException:
         # What a crash left stays for the right start; what we began ourselves does not.
@@ -57,10 +62,18 @@ def _check_same(segment: Segment, about: dict[str, Any]) -> None:
     ]
     if not differing and before["instruments"] != about["instruments"]:
         differing = ["the instruments' sizes or currencies"]
+    if not differing and _units(before) != _units(about):
+        # Profit, loss and fees of the run before are counted in these.
+        differing = ["the account's currency or rates"]
     if differing:
         what = f"an earlier run left this instance, and it was started with other settings: {'; '.join(differing)}"
         remedy = "start it as it was, or with --fresh (its positions and stops are lost)"
         raise InstanceError(what, str(segment.path), remedy)
+
+
+def _units(about: dict[str, Any]) -> dict[str, Any]:
+    """Return what money is counted in; the balance may differ: money may be paid in or out between two runs."""
+    return {key: value for key, value in about["account"].items() if key != "balance_units"}
 
 
 def _symbols(about: dict[str, Any]) -> str:
@@ -104,6 +117,14 @@ def _set_words(segment: Segment, launch: Launch) -> None:
     own = segment.array("supervisor.heartbeat")
     own[heartbeat.PID], own[heartbeat.START] = os.getpid(), heartbeat.process_start(os.getpid())
     own[heartbeat.STATE] = State.RUNNING
+
+
+def _set_limits(segment: Segment, launch: Launch) -> None:
+    """Set the limits as the configuration has them: what was changed while an earlier run went on was meant for that run."""
+    write_limits(segment, launch.limit_rows)
+    scopes = segment.array("scopes").reshape(launch.sizes.scope_count, SCOPE_WORDS)
+    first = topology.scope_of_instrument(launch.sizes, 0)
+    scopes[first:, SCOPE_RESTRICTED] = restricted_mask(launch.config, launch.instruments)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -8,13 +8,18 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, config_to_json, with_overrides
+import numpy as np
+
+from pipeline.config import Config, config_to_json, with_overrides, without_symbols
 from pipeline.errors import LaunchError
 from pipeline.ingest.recordings import open_recording
 from pipeline.instruments import Instruments
+from pipeline.limit_rows import limit_rows
+from pipeline.money import Money, money_of
 from pipeline.placement import Seat, cores_at_hand, place
 from pipeline.topology import WORKERS, Sizes, strategy_names
 from shm.jit import cache_folder
@@ -23,6 +28,8 @@ from shm.layout import align_up
 LOG_FOLDER = Path("var/log")
 #: The description in the instance file is given room in steps of this: a warm restart must find the same regions.
 BLOB_STEP_BYTES = 65536
+#: What a person mends, in messages about settings that only the feed's instruments show to be wrong.
+CONFIGURATION = "config.toml"
 DEMO_MODULE = "pipeline.strategies.demo"
 VERSION = "0.1.0"
 
@@ -38,6 +45,16 @@ class Launch:
     strategies: dict[str, str]  #: module of each strategy that runs, by the name of its slot
     symbols: tuple[str, ...]  #: replay: only these instruments; empty = all
     notes: tuple[str, ...]  #: wishes that this machine cannot meet
+
+    @cached_property
+    def money(self) -> Money:
+        """Units of the account."""
+        return money_of(self.instruments, self.config.account, CONFIGURATION)
+
+    @cached_property
+    def limit_rows(self) -> np.ndarray:
+        """The limits of every scope: LIMITS of shape (sizes.scope_count,)."""
+        return limit_rows(self.config, self.instruments, self.money, self.sizes, CONFIGURATION)
 
     @property
     def name(self) -> str:
@@ -79,6 +96,7 @@ class Launch:
         about = {
             "sizes": self.sizes._asdict(),
             "instruments": self.instruments.to_json(),
+            "account": self.money.to_json(),
             "config": config_to_json(self.config),
             "feed": {"symbols": list(self.symbols)},
             "placement": {name: {"core": seat.core, "wait": int(seat.wait)} for name, seat in self.seats.items()},
@@ -102,7 +120,7 @@ def plan(config: Config, symbols: Sequence[str] = ()) -> Launch:
     _check_writable(
         cache_folder(), "the cache of compiled kernels", "make it writable, or set XDG_CACHE_HOME to another folder"
     )
-    instruments = _instruments(config, symbols)
+    instruments, config = _instruments(config, symbols)
     if config.sidecar.enabled:
         config = with_overrides(config, {"sidecar.metrics_port": _port(config)})
         _check_writable(
@@ -128,15 +146,21 @@ def plan(config: Config, symbols: Sequence[str] = ()) -> Launch:
         series=len(instruments) + tables.atr_series,
     )
     assert set(strategies) <= set(strategy_names(sizes.strategies)), "the configuration holds slots to one at least"
-    return Launch(config, instruments, sizes, seats, strategies, tuple(symbols), tuple(notes))
+    launch = Launch(config, instruments, sizes, seats, strategies, tuple(symbols), tuple(notes))
+    # What they raise is raised now: a currency without a rate, a limit of a symbol that this feed does not have.
+    assert len(launch.limit_rows) == sizes.scope_count, "a row for each scope"
+    return launch
 
 
-def _instruments(config: Config, symbols: Sequence[str]) -> Instruments:
-    """Return the table of the feed: the simulator's own, or what the recording brings."""
+def _instruments(config: Config, symbols: Sequence[str]) -> tuple[Instruments, Config]:
+    """Return the table of the feed, the simulator's own or what the recording brings, and the settings that are of it."""
     if config.feed.kind == "simulator":
-        return config.instrument_table
+        return config.instrument_table, config
     table = open_recording(config.feed.recording).instruments
-    return Instruments(table[table.index(symbol)] for symbol in dict.fromkeys(symbols)) if symbols else table
+    if not symbols:
+        return table, config
+    chosen = Instruments(table[table.index(symbol)] for symbol in dict.fromkeys(symbols))
+    return chosen, without_symbols(config, set(table.symbols) - set(symbols))
 
 
 def _port(config: Config) -> int:

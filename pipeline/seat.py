@@ -2,8 +2,8 @@
 
 import os
 import signal
-import sys
 
+from pipeline.log import log
 from pipeline.placement import HOT_WORKERS
 
 #: What is off the way from a tick to its order lets that go first where they share a core.
@@ -28,6 +28,6 @@ def take_seat(name: str, core: int) -> None:
         try:
             os.sched_setaffinity(0, {core})
         except OSError as error:
-            print(f"{name} is not pinned to core {core}: {error.strerror}", file=sys.stderr, flush=True)
+            log.warning("%s is not pinned to core %d: %s", name, core, error.strerror)
     if name not in HOT_WORKERS:
         os.nice(NICE_OTHERS)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pipeline.messages import STOP_KIND_NAMES, STOP_STATE_NAMES, TICK_REASONS
+from pipeline.account_view import ScopeState, position_pnl, unrealised_tick_lots
+from pipeline.messages import STATE_REASONS, STOP_KIND_NAMES, STOP_STATE_NAMES, TICK_REASONS, TRADING_STATES
+from pipeline.money import SHOWN_PLACES, Money, grouped
 from pipeline.view import View
 from shm.wait import Strategy
 
@@ -45,6 +47,7 @@ def summarize(view: View) -> dict[str, Any]:
             "owed": view.stop_counts().owed,
             "owed_times": risk["exits_owed"],
         },
+        "account": account(view),
         "positions": positions(view),
         "latency_ns": view.latency_ns(),
         "restarts": {name: view.worker(name).restarts for name in view.workers},
@@ -53,8 +56,43 @@ def summarize(view: View) -> dict[str, Any]:
     }
 
 
+def account(view: View) -> dict[str, Any]:
+    """Return the account, with each strategy's share and the scopes that are not active; money as decimal text.
+
+    Returns:
+        `buying_power` is None where leverage is unlimited; `totals_agree` tells whether risk's own sums are those of the rows.
+    """
+    state = view.account()
+    money, orders = state.money, view.working_orders()
+    owners = orders["position"] // view.sizes.instruments
+    strategies = [
+        {"strategy": slot, "working_orders": int(np.count_nonzero(owners == slot))} | _scope(scope, money)
+        for slot, scope in enumerate(state.strategies)
+        if any(scope.totals) or np.any(owners == slot)
+    ]
+    return {
+        "currency": money.currency,
+        "balance": _amount(money, money.balance_units),
+        "equity": _amount(money, state.equity),
+        "peak_equity": _amount(money, state.peak_equity),
+        "buying_power": None if state.buying_power is None else _amount(money, state.buying_power),
+        "working_orders": len(orders),
+        **_scope(state.account, money),
+        "strategies": strategies,
+        "strict": [
+            {"scope": scope.name, "state": TRADING_STATES[scope.state], "reason": STATE_REASONS[scope.reason]}
+            for scope in state.strict
+        ],
+        "totals_agree": all(scope.is_booked_right for scope in state.scopes),
+    }
+
+
 def positions(view: View) -> list[dict[str, Any]]:
-    """Return every position that was ever opened, with its P&L in money as decimal text and its stops."""
+    """Return every position that was ever opened, with its stops; money is decimal text.
+
+    Returns:
+        `realised` and `unrealised` are in the instrument's currency, `fees` and `pnl` (all of them together) in the account's.
+    """
     marks, stops = view.marks(), view.stops()
     rows = view.positions()
     result = []
@@ -73,18 +111,13 @@ def positions(view: View) -> list[dict[str, Any]]:
                 "realised": format(view.money(instrument, position["realised_tick_lots"]), "f"),
                 "unrealised": format(view.money(instrument, unrealised), "f"),
                 "currency": view.instruments[instrument].currency,
+                "fees": _amount(view.units, int(position["fee_units"])),
+                "pnl": _amount(view.units, position_pnl(position, marks[instrument], view.units)),
                 "fills": int(position["fill_count"]),
                 "stops": [STOP_STATE_NAMES[stop["state"]] for stop in mine] if quantity else [],
             }
         )
     return result
-
-
-def unrealised_tick_lots(position: np.void, mark: np.void) -> int:
-    """Return the open P&L at the price at which a position could be left now; 0 where that is not known."""
-    quantity = int(position["quantity_lots"])
-    price = int(mark["bid_ticks"] if quantity > 0 else mark["ask_ticks"]) or int(mark["last_ticks"])
-    return quantity * price - int(position["cost_tick_lots"]) if price > 0 and quantity else 0
 
 
 def venue(view: View, fills_counted: int, execution: Mapping[str, int]) -> dict[str, Any]:
@@ -121,6 +154,8 @@ def losses(summary: Mapping[str, Any]) -> list[str]:
         found.append(f"{owed} fired {'stop has' if owed == 1 else 'stops have'} no exit: close those positions by hand")
     if summary["venue"]["positions_agree"] is False:
         found.append("positions differ from the venue's fills: reconcile them by hand")
+    if not summary["account"]["totals_agree"]:
+        found.append("the account's totals differ from the sum of its positions: reconcile them by hand")
     if not summary["venue"]["order_ids_unique"]:
         found.append("the venue took an order id twice: an exit may have left twice")
     ticks = summary["ticks"]
@@ -145,6 +180,26 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _amount(money: Money, units: int) -> str:
+    """Write money units as a plain decimal with two places at least: "-1250.00"."""
+    return grouped(money.decimal(units), SHOWN_PLACES).replace(",", "")
+
+
+def _scope(scope: ScopeState, money: Money) -> dict[str, Any]:
+    """Return what the account and a strategy have in common."""
+    totals = scope.totals
+    amounts = {
+        "pnl": totals.pnl, "realised": totals.realised, "unrealised": totals.unrealised, "fees": totals.fees,
+        "daily_pnl": scope.day_pnl, "weekly_pnl": scope.week_pnl, "drawdown": scope.drawdown, "gross_exposure": totals.gross,
+        "net_exposure": totals.net,
+    }  # fmt: skip
+    return {name: _amount(money, units) for name, units in amounts.items()} | {
+        "open_positions": totals.open_count,
+        "trading_state": TRADING_STATES[scope.state],
+        "state_reason": STATE_REASONS[scope.reason],
+    }
 
 
 def _worker(view: View, name: str) -> dict[str, Any]:

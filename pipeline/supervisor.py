@@ -27,6 +27,7 @@ from pipeline.errors import LaunchError
 from pipeline.instance import open_instance
 from pipeline.launch import Launch
 from pipeline.placement import HOT_WORKERS
+from pipeline.safeguards import KillSwitch, Safeguards
 from pipeline.topology import ENTRIES_ALLOWED, let_go
 from pipeline.view import View, restart_word
 from shm import heartbeat
@@ -80,8 +81,10 @@ class Supervisor:
         self.is_stopping = False
         self.stop_signals = 0
         self.stop_signal_name = ""
+        self.kill_switch = KillSwitch()
         self._segment: Segment | None = None
         self._control: Control | None = None
+        self._safeguards: Safeguards | None = None
         self._has_run = False
         self._selector = selectors.DefaultSelector()
         self._standby: Child | None = None
@@ -112,6 +115,7 @@ class Supervisor:
         self._control = Control(self._segment, self)
         compile_kernels(self.launch, self.tell, lambda: self.stop_signals > 0)
         self._control.warm_up()
+        self._safeguards = Safeguards(self._segment, self._control, self.kill_switch)
 
     # ── Start ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -136,11 +140,15 @@ class Supervisor:
             if self.stop_signals:
                 raise KeyboardInterrupt
         self._has_run = True
+        assert self._safeguards is not None, "open() comes first"
+        if self.segment.was_warm:
+            self._safeguards.begin(int(name.removeprefix("strategy")) for name in self.launch.strategies)
         for name in (*self.launch.strategies, *reversed(self.launch.workers)):
             self.command(name, Command.RUN)
         self._observed_ns = time.monotonic_ns()
         self._start_standby()
         self.control.listen(self._selector)
+        self.kill_switch.listen(self._selector)
 
     def _spawn(self, name: str) -> None:
         """Start a process that begins from nothing."""
@@ -176,7 +184,11 @@ class Supervisor:
     def turn(self, timeout_s: float = TURN_S) -> None:
         """Wait a little for exits and commands, then restart what died, answer, kill what hangs, and beat."""
         is_away = any(watched.died_ns for watched in self.watched.values())
-        for name in self._look(self.control.turn_s(min(timeout_s, AWAY_TURN_S) if is_away else timeout_s)):
+        exited = self._look(self.control.turn_s(min(timeout_s, AWAY_TURN_S) if is_away else timeout_s))
+        assert self._safeguards is not None, "open() comes first"
+        # Before a strategy that died has a successor, whose orders must not go with its own.
+        self._safeguards.turn()
+        for name in exited:
             self._on_exit(name)
         self.control.turn()
         now_ns = time.monotonic_ns()
@@ -244,7 +256,8 @@ class Supervisor:
             order = {"name": name, "incarnation": int(words[heartbeat.INCARNATION]), "log": str(self._log(name).absolute())}
             self._selector.unregister(standby.pidfd)
             self._standby = None
-            standby.name, standby.log = name, self._log(name)
+            standby.name = name
+            standby.log_into(self._log(name))
             # A standby that died this very moment shows on its pidfd, now as this worker, and is replaced in turn.
             standby.say(json.dumps(order))
             self._watch(name, standby)
@@ -348,8 +361,9 @@ class Supervisor:
         """Kill and reap what is left, remove the socket, and the instance file unless a crash left it and nothing ran since."""
         self.is_stopping = True
         # While we hold the instance: from then on the path may be another's.
-        if self._control is not None:
-            self._control.close()
+        for part in (self._control, self._safeguards, self.kill_switch):
+            if part is not None:
+                part.close()
         children = [watched.child for watched in self.watched.values() if watched.child is not None]
         for child in [*children, *([self._standby] if self._standby is not None else [])]:
             child.kill()

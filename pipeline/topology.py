@@ -144,6 +144,7 @@ SIDECAR_COUNTERS = (
     "orders_stored",
     "reports_stored",
     "events_stored",
+    "notes_stored",
     "flushes",
     "flush_errors",
     "scrapes",
@@ -209,7 +210,13 @@ def regions(sizes: Sizes, blob_bytes: int) -> list[Region]:
     return result
 
 
-def set_up(segment: Segment, sizes: Sizes, parking: dict[str, bool], waited_for: Collection[str] = ()) -> None:
+def set_up(
+    segment: Segment,
+    sizes: Sizes,
+    parking: dict[str, bool],
+    waited_for: Collection[str] = (),
+    absent: Collection[str] = (),
+) -> None:
     """Declare every ring's readers in a new or taken-over instance, before any worker runs.
 
     Args:
@@ -217,13 +224,18 @@ def set_up(segment: Segment, sizes: Sizes, parking: dict[str, bool], waited_for:
         sizes: What it was made with.
         parking: For each worker, whether it may park and so wants its bell rung.
         waited_for: Strategies whose reading end of the ticks ring holds ingest back: at full speed a recording waits for them.
+        absent: Workers that do not run: nobody waits for them, or a ring that only they read would fill up for good.
     """
     for row in ring_rows(sizes.strategies):
         made = ring.open_ring(segment, row.name, row.dtype)
         for index, (worker, mode) in enumerate(row.readers):
             bell = segment.base(f"{worker}.heartbeat") + heartbeat.BELL if parking.get(worker) else ring.NO_BELL
             holds_back = row.name == "ticks" and worker in waited_for
-            ring.set_reader(made, index, GATING if holds_back else mode, bell)
+            mode = GATING if holds_back else LOSSY if worker in absent else mode
+            if mode == GATING:
+                # It may have been absent: what was overwritten meanwhile is not there to be read.
+                ring.skip_overwritten(made, index)
+            ring.set_reader(made, index, mode, bell)
 
 
 def let_go(segment: Segment, strategy: str, strategies: int) -> None:

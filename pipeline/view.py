@@ -1,22 +1,23 @@
 """An instance as people and reports see it: reads only, at any moment, of one that runs or that died."""
 
 from decimal import Decimal
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline import topology
+from pipeline.account_view import AccountReader, AccountState
 from pipeline.instruments import Instruments
 from pipeline.messages import ARMED, EVENT, REJECT_REASONS, TRIGGERED
+from pipeline.money import Money
 from pipeline.stop_rows import StopRows
-from pipeline.tables import MARK, POSITION, VENUE_FILL, VENUE_ORDER
+from pipeline.table_rows import committed_rows
+from pipeline.tables import MARK, POSITION, SENT_ORDER, VENUE_FILL, VENUE_ORDER
 from shm import counters, heartbeat, histogram, rows
 from shm.heartbeat import State
 from shm.ring import LOSSY, RingView, open_ring
 from shm.segment import Segment
-
-#: How often a row that changes while it is copied is looked at again.
-ATTEMPTS = 100
 
 
 class RingDepth(NamedTuple):
@@ -112,21 +113,30 @@ class View:
 
     def rows(self, table: str, dtype: np.dtype) -> np.ndarray:
         """Return a copy of a table's committed rows, each whole; rows may be of different moments."""
-        opened = rows.open_table(self.segment, table, dtype)
-        wanted = np.arange(len(opened.commits))
-        result = np.zeros(len(wanted), dtype)
-        for _ in range(ATTEMPTS):
-            versions = opened.commits[wanted]
-            result[wanted] = opened.copies[2 * wanted + (versions & 1)]
-            # A row that was committed again meanwhile may have been overwritten while we copied it.
-            wanted = wanted[opened.commits[wanted] != versions]
-            if len(wanted) == 0:
-                break
-        return result
+        return committed_rows(rows.open_table(self.segment, table, dtype))
 
     def positions(self) -> np.ndarray:
         """Return every row of the positions table, shape (strategies * instruments,), POSITION."""
         return self.rows("positions", POSITION)
+
+    @cached_property
+    def units(self) -> Money:
+        """Units of the account's money and quantities."""
+        return Money.from_json(self.about["account"])
+
+    @cached_property
+    def _account_reader(self) -> AccountReader:
+        return AccountReader(self.segment, self.sizes, self.instruments, self.units)
+
+    def account(self) -> AccountState:
+        """Return the account, its strategies and its instruments: P&L, exposure, limits, trading states."""
+        return self._account_reader.read()
+
+    def working_orders(self) -> np.ndarray:
+        """Return the orders that were sent and have not ended, exits included, in the order of their sending: SENT_ORDER."""
+        table = self.rows("sent", SENT_ORDER)
+        working = table[table["order_id"] != 0]
+        return working[np.argsort(working["sent_ns"], kind="stable")]
 
     def stops(self) -> np.ndarray:
         """Return the stops that are armed or fired, by their ids, each with its present level: array of STOP_ROW."""

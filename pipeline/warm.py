@@ -1,10 +1,9 @@
-"""Every kernel compiled once, by one process, before any worker starts.
+"""Every kernel compiled once, before any worker starts: after that, the workers only load.
 
-    python -m pipeline.warm < about.json
+    python -m pipeline.warm PART < about.json
 
-prints a line when it begins a stage. The stages are built on a scratch instance of the smallest sizes: a kernel's types do not
-depend on how long its arrays are. Several processes that compile into one cache folder at once can crash (numba issue 4807);
-after this one, the workers only load.
+prints a line when it begins a stage. Risk takes about as long as all the others, so there are two parts, for two cores. The
+stages are built on a scratch instance of the smallest sizes: a kernel's types do not depend on how long its arrays are.
 """
 
 import contextlib
@@ -26,6 +25,7 @@ from pipeline.config import Config, config_from_json, with_overrides
 from pipeline.errors import UserError
 from pipeline.ingest.feeds.simulator import Simulator, SimulatorSettings
 from pipeline.instruments import Instrument, Instruments
+from pipeline.log import log, log_to_stderr
 from pipeline.messages import TICK
 from pipeline.stage import stage_class
 from pipeline.topology import Sizes, regions, set_up, write_about
@@ -38,6 +38,8 @@ from shm.wait import PARK, make_waiter
 #: Slots and rows of the scratch instance.
 SCRATCH_SIZE = 64
 PARK_AFTER_NS = 1_000_000
+#: Parts of the work: the stages of each that it has of these; `None` = all others, and what is no stage.
+PARTS: dict[str, tuple[str, ...] | None] = {"risk": ("risk",), "others": None}
 
 
 def marker(about: dict) -> Path:
@@ -107,29 +109,43 @@ def warm_up_simulator() -> None:
     simulator.close()
 
 
-def main() -> int:
-    """Compile all that the description of an instance on standard input needs, then leave the marker."""
-    die_with_supervisor()
-    about = json.load(sys.stdin)
-    names = about["warm"]
-    print(names[0], flush=True)
-    try:
-        for done, _ in enumerate(warm_stages(about, names), start=1):
-            if done < len(names):
-                print(names[done], flush=True)
-    except (UserError, SharedMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2
-    # The control socket sends as a strategy does.
-    warm_up_client()
-    if about["config"]["feed"]["kind"] != "simulator":
-        warm_up_simulator()
+def leave_marker(about: dict) -> None:
+    """Say in the cache folder that all kernels of these sources and settings are compiled."""
     path = marker(about)
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.touch(mode=0o600)
     temporary.replace(path)
+
+
+def names_of(about: dict, part: str) -> list[str]:
+    """Return the stages of an instance that belong to a part."""
+    wanted = PARTS[part]
+    named = {name for names in PARTS.values() if names is not None for name in names}
+    return [name for name in about["warm"] if (name not in named if wanted is None else name in wanted)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compile one part of all that the description of an instance on standard input needs."""
+    die_with_supervisor()
+    (part,) = arguments
+    log_to_stderr(f"compiler-{part}")
+    about = json.load(sys.stdin)
+    names = names_of(about, part)
+    try:
+        for name in names:
+            print(name, flush=True)
+            for _ in warm_stages(about, [name]):
+                pass
+    except (UserError, SharedMemoryError) as error:
+        log.error("%s", error, exc_info=error)
+        return 2
+    if PARTS[part] is None:
+        # The control socket sends as a strategy does.
+        warm_up_client()
+        if about["config"]["feed"]["kind"] != "simulator":
+            warm_up_simulator()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -15,12 +15,14 @@ import os
 import select
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.child import die_with_supervisor
 from pipeline.config import config_from_json
 from pipeline.errors import UserError
+from pipeline.log import log, log_to_stderr, open_log
 from pipeline.seat import Termination, take_seat
 from pipeline.stage import Stage, stage_class
 from pipeline.topology import read_about
@@ -52,6 +54,7 @@ def live(name: str, segment: Segment, incarnation: int, termination: Termination
     Returns:
         The exit code.
     """
+    began = time.monotonic()
     about = read_about(segment)
     config = config_from_json(about["config"])
     core, wait = about["placement"][name]["core"], about["placement"][name]["wait"]
@@ -74,11 +77,13 @@ def live(name: str, segment: Segment, incarnation: int, termination: Termination
     # Only now: loading takes whatever cores are idle, so that a restarted worker is back soon.
     take_seat(name, core)
     words[heartbeat.STATE] = State.READY
+    log.info("%s is ready after %.2f s, start number %d", name, time.monotonic() - began, incarnation)
     while words[heartbeat.COMMAND] == Command.WAIT and words[heartbeat.INCARNATION] == incarnation and not termination.asked:
         words[heartbeat.BEAT_NS] = time.monotonic_ns()
         time.sleep(LOOK_S)
     code = serve(stage, words, incarnation, cpu_ns_before, termination)
     stage.close()
+    log.info("%s ended with code %d", name, code)
     # Frozen objects are not collected at the end of Python, and DuckDB's module then takes its own types for leaked.
     gc.unfreeze()
     return code
@@ -110,7 +115,7 @@ def serve(stage: Stage, words: np.ndarray, incarnation: int, cpu_ns_before: int,
         words[heartbeat.CPU_NS] = cpu_ns_before + time.process_time_ns()
         if code < 0:
             words[heartbeat.STATE] = State.FAILED
-            print(f"error: {stage.name} broke an invariant, code {code}", file=sys.stderr, flush=True)
+            log.error("%s broke an invariant, code %d", stage.name, code)
             return EXIT_BROKEN
         if command == Command.DRAIN:
             reached = State.DRAINED if stage.drained() else State.RUNNING
@@ -152,9 +157,10 @@ def stand_by(instance: str, termination: Termination) -> int:
     order = json.loads(line)
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    own = open_log(Path(order["log"]))
     for standard in (sys.stdout.fileno(), sys.stderr.fileno()):
-        os.dup2(log, standard)
+        os.dup2(own, standard)
+    log_to_stderr(order["name"])
     return live(order["name"], segment, order["incarnation"], termination)
 
 
@@ -164,11 +170,13 @@ def main(arguments: list[str]) -> int:
     termination = Termination()
     try:
         if arguments[0] == "--standby":
+            log_to_stderr("standby")
             return stand_by(arguments[1], termination)
         name, instance, incarnation = arguments
+        log_to_stderr(name)
         return live(name, attach(instance), int(incarnation), termination)
     except (UserError, SharedMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        log.error("%s", error, exc_info=error)
         return EXIT_USER_ERROR
 
 

@@ -8,6 +8,7 @@
                      5  wait             the wait strategy it chose
                      6  cpu_ns           processor time used by it and those before it
                      7  port             where the sidecar serves its metrics
+                     8  left             strategies: how often it gave its slot back, instead of dying
                     16  incarnation      which start of this worker counts   written by the supervisor
                     17  command          RUN, DRAIN or STOP
                     32  bell             1 while the worker is parked        set by the worker, cleared by who wakes it
@@ -26,7 +27,7 @@ from shm.jit import njit_inline
 from shm.layout import Region
 from shm.segment import Segment
 
-PID, START, STATE, PROGRESS, BEAT_NS, WAIT, CPU_NS, PORT = range(8)
+PID, START, STATE, PROGRESS, BEAT_NS, WAIT, CPU_NS, PORT, LEFT = range(9)
 INCARNATION, COMMAND = 16, 17
 BELL = 32
 WORD_COUNT = 48

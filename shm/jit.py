@@ -7,13 +7,19 @@ refuses to compile a kernel that allocates, which none may.
 
 The cache folder is keyed by a hash of all kernel sources: numba checks only the file of the compiled function itself, and
 would keep stale code when a kernel it calls has changed elsewhere.
+
+Several processes may compile into one folder at once. numba numbers the files of one function's overloads, and two processes
+can give one number to two of them: each then loads the other's code and crashes (numba issue 4807). Here a file's name holds
+who wrote it as well, so that the worst that a race can do is that something is compiled again.
 """
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 
 import numba
+from numba.core import caching
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL_PACKAGES = ("shm", "pipeline")
@@ -45,7 +51,16 @@ def _use_cache_folder() -> None:
     numba.config.CACHE_DIR = str(folder)
 
 
+class OwnDataFiles(caching.IndexDataCacheFile):
+    """The files of one cached function, those that this process writes under names that no other process gives."""
+
+    def __init__(self, cache_path: str, filename_base: str, source_stamp: object) -> None:
+        super().__init__(cache_path, filename_base, source_stamp)
+        self._data_name_pattern = f"{filename_base}.{{number:d}}-{uuid.uuid4().hex[:12]}.nbc"
+
+
 _use_cache_folder()
+caching.IndexDataCacheFile = OwnDataFiles
 
 _OPTIONS: dict[str, object] = {"nogil": True, "cache": True, "error_model": "numpy"}
 

@@ -95,6 +95,17 @@ def set_reader(ring: Ring, index: int, mode: int, bell: int = NO_BELL) -> None:
         ring.words[BELLS] = 1
 
 
+def skip_overwritten(ring: Ring, index: int) -> None:
+    """Move reader `index` past records that its ring no longer holds, counted as missed. For set-up, before any worker runs."""
+    cursor = CURSOR + STRIDE * index
+    # A producer that died may have begun to overwrite more than it published.
+    end = max(int(ring.words[PUBLISHED]), int(ring.words[CLAIMED]))
+    lost = end - len(ring.slots) - int(ring.words[cursor])
+    if lost > 0:
+        ring.words[cursor] += lost
+        ring.words[MISSED + STRIDE * index] += lost
+
+
 def open_producer(segment: Segment, ring: Ring) -> Producer:
     """Take the writing end up where the last process left it."""
     published = load_acquire_py(ring.words, PUBLISHED)

@@ -15,7 +15,7 @@ from pipeline import topology
 from pipeline.messages import ATR, CHANDELIER, EVENT, ORDER, STOP_TRIGGERED, TICK, TIME, WATCH_NAMES
 from pipeline.risk.arming import place
 from pipeline.risk.atr import NO_SERIES, begin, find_series, link
-from pipeline.risk.limits import UNLIMITED, Limits
+from pipeline.risk.limits import Limits
 from pipeline.risk.state import RiskState, open_risk
 from pipeline.risk.step import step
 from pipeline.risk.watching import restore
@@ -45,11 +45,11 @@ class Engine:
         slots = 1 << max(4, (2 * len(terms)).bit_length())
         series = instrument_count + len({(t.instrument, t.atr_period, t.bar_ns) for t in terms}) + 1
         self.sizes = topology.Sizes(
-            instrument_count, 1, TICK_SLOTS, 16, EVENT_SLOTS, 16, EVENT_SLOTS, slots, 16, 16, series, max(len(terms), 1)
+            instrument_count, 1, TICK_SLOTS, 16, EVENT_SLOTS, 16, EVENT_SLOTS, slots, slots, 16, series, max(len(terms), 1)
         )
-        free = np.full(instrument_count, UNLIMITED, np.int64)
+        ones = np.ones(instrument_count, np.int64)
         source = WATCH_NAMES.index(atr_source)
-        self.limits = Limits(free, free, free, atr_period=PERIOD, bar_ns=BAR_NS, atr_source=source)
+        self.limits = Limits(ones, ones, atr_period=PERIOD, bar_ns=BAR_NS, atr_source=source, review_ns=0)
         self.segment = segment.open_owned(f"test-engine-{os.getpid()}", topology.regions(self.sizes, 64), fresh=True)
         topology.set_up(self.segment, self.sizes, {})
         segment.finish(self.segment)

@@ -37,7 +37,7 @@ def use_cache_folder(root: Path = ROOT) -> Path:
     """Set NUMBA_CACHE_DIR for this run and its children, unless it is set already, and drop the oldest folders."""
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
-        return _of_worker(Path(given))
+        return Path(given)
     bounds_checked = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
     venv = root / ".venv"
     base = venv if venv.is_dir() else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stopline"
@@ -52,15 +52,5 @@ def use_cache_folder(root: Path = ROOT) -> Path:
     return folder
 
 
-def _of_worker(given: Path) -> Path:
-    """Return the folder to use where one is set: a worker of pytest-xdist has one of its own below that of its controller.
-
-    Two processes that compile into one folder can crash (numba issue 4807).
-    """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if not worker or given.name == worker:
-        return given
-    folder = given / worker
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ["NUMBA_CACHE_DIR"] = str(folder)
-    return folder
+if __name__ == "__main__":
+    print(use_cache_folder())

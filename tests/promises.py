@@ -28,6 +28,8 @@ from pipeline.messages import (
     TICK_REASONS,
     TIMER,
 )
+from pipeline.tables import SCOPE_FEES, SCOPE_REALISED, SCOPE_WORDS
+from pipeline.topology import ACCOUNT, scope_of_instrument, scope_of_strategy
 from tests.hygiene_twin import HygieneTwin
 from tests.oracle import fold
 from tests.recorder import RecordingRig
@@ -48,8 +50,21 @@ def assert_kept(rig: RecordingRig) -> RiskTwin:
     assert_nothing_twice(rig)
     assert_exits_in_turn(rig)
     assert_positions_fold(rig)
+    assert_account_adds_up(rig)
     assert_exits_only_reduce(rig)
     return assert_stops_kept(rig)
+
+
+def assert_account_adds_up(rig: Rig) -> None:
+    """Realised P&L and fees of the account, of each strategy and of each instrument are the sums over their positions."""
+    words, sizes = rig.segment.array("scopes").reshape(-1, SCOPE_WORDS), rig.sizes
+    sums = np.zeros((2, sizes.scope_count), np.int64)
+    for row, position in enumerate(rig.positions()):
+        strategy, instrument = divmod(row, sizes.instruments)
+        realised = position["realised_tick_lots"] * rig.limits.value_units[instrument]
+        for scope in (ACCOUNT, scope_of_strategy(strategy), scope_of_instrument(sizes, instrument)):
+            sums[:, scope] += realised, position["fee_units"]
+    assert sums.T.tolist() == words[:, [SCOPE_REALISED, SCOPE_FEES]].tolist(), "realised and fees by scope"
 
 
 def assert_ticks_accounted(rig: Rig) -> None:

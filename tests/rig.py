@@ -19,7 +19,7 @@ from pipeline.execution.step import step as execution_step
 from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, IngestState, open_ingest
 from pipeline.ingest.step import step as ingest_step
 from pipeline.messages import EVENT, MARKET, ORDER, QUOTE, REPORT, REQUEST, SUBMIT, TICK
-from pipeline.risk.limits import UNLIMITED, Limits, default_terms
+from pipeline.risk.limits import Limits, default_terms, free_limits, write_limits
 from pipeline.risk.state import RiskState, open_risk
 from pipeline.risk.step import step as risk_step
 from pipeline.stop_rows import StopRows
@@ -39,8 +39,8 @@ STAGES = ("ingest", "risk", "execution", "strategy")
 
 def limits(instruments: int, default_stop_ppm: int = 20_000, trailing_stop_ppm: int = 10_000) -> Limits:
     """Return limits that refuse nothing, and stops of 2% and 1%."""
-    free = np.full(instruments, UNLIMITED, np.int64)
-    return Limits(free, free.copy(), free.copy(), default_terms(default_stop_ppm, trailing_stop_ppm), 1_000, 8_000)
+    ones = np.ones(instruments, np.int64)
+    return Limits(ones, ones.copy(), default_terms(default_stop_ppm, trailing_stop_ppm), 1_000, 8_000, review_ns=5_000)
 
 
 def quotes(prices: Iterable[tuple[int, int, int]], start_ns: int = 1_000_000, every_ns: int = 1_000) -> np.ndarray:
@@ -75,6 +75,7 @@ class Rig:
         about: What the instance says about itself.
         max_jump_ppm: Of hygiene; 0 = nothing is quarantined.
         numbered: Whether the feed numbers each instrument's trades one by one.
+        limit_rows: LIMITS for each scope; None = nothing is limited.
     """
 
     def __init__(
@@ -88,12 +89,14 @@ class Rig:
         about: dict[str, Any] | None = None,
         max_jump_ppm: int = 0,
         numbered: bool = False,
+        limit_rows: np.ndarray | None = None,
     ) -> None:
         self.max_jump_ppm, self.numbered = max_jump_ppm, numbered
         self.ticks, self.sizes, self.live, self.latency_ns = ticks, sizes, live, latency_ns
         self.limits = risk_limits or limits(sizes.instruments)
         self.segment = segment.open_owned(name or f"test-rig-{os.getpid()}", topology.regions(sizes, BLOB_BYTES), fresh=True)
         topology.set_up(self.segment, sizes, {})
+        write_limits(self.segment, free_limits(sizes.scope_count) if limit_rows is None else limit_rows)
         topology.write_about(self.segment, about or {})
         segment.finish(self.segment)
         if not name:

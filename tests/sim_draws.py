@@ -35,7 +35,7 @@ from pipeline.messages import (
     TRADE,
     TRAILING,
 )
-from pipeline.risk.limits import NOT_SET, UNLIMITED, Limits, default_terms
+from pipeline.risk.limits import NOT_SET, UNLIMITED, Limits, default_terms, free_limits
 from shm.jit import JIT_ENABLED
 from tests.recorder import RecordingRig
 from tests.rig import limits
@@ -109,14 +109,20 @@ def random_defaults(rng: np.random.Generator, unit_ns: int) -> np.ndarray:
     return defaults
 
 
-def random_limits(rng: np.random.Generator, instruments: int, unit_ns: int) -> Limits:
-    """Return limits of the account, and what stops are by themselves."""
-    chosen = limits(instruments)
-    chosen = chosen._replace(order_lots=np.full(instruments, ORDER_LOTS_MAX, np.int64), defaults=random_defaults(rng, unit_ns))
+def random_limit_rows(rng: np.random.Generator, sizes: topology.Sizes) -> np.ndarray:
+    """Return the limits of every scope: no order is larger than ORDER_LOTS_MAX, and now and then something else is limited."""
+    rows = free_limits(sizes.scope_count)
+    rows["max_order_quantity"][topology.ACCOUNT] = ORDER_LOTS_MAX
     if rng.random() < 0.3:
-        chosen.order_tick_lots[0] = NOT_SET
+        rows["max_order_notional"][topology.scope_of_instrument(sizes, 0)] = NOT_SET
     if rng.random() < 0.5:
-        chosen.position_tick_lots[1] = rng.choice([UNLIMITED, 4_000_000])
+        rows["max_position_notional"][topology.scope_of_instrument(sizes, 1)] = rng.choice([UNLIMITED, 4_000_000])
+    return rows
+
+
+def random_limits(rng: np.random.Generator, instruments: int, unit_ns: int) -> Limits:
+    """Return settings of risk, and what stops are by themselves."""
+    chosen = limits(instruments)._replace(defaults=random_defaults(rng, unit_ns))
     retry_ns = int(rng.choice([500, 1_000, 30_000])) * unit_ns
     enforces = int(rng.random() < 0.6)
     if not enforces and rng.random() < 0.3:
@@ -155,7 +161,8 @@ def random_rig(rng: np.random.Generator) -> RecordingRig:
     feed, live = random_feed(rng, instruments, count, unit_ns), bool(rng.random() < 0.5)
     # Numbers that skip make gaps of nearly all trades.
     max_jump_ppm, numbered = int(rng.choice([0, 10_000, 30_000])), bool(rng.random() < 0.25)
-    return RecordingRig(feed, sizes, chosen, live, latency_ns, max_jump_ppm=max_jump_ppm, numbered=numbered)
+    rows = random_limit_rows(rng, sizes)
+    return RecordingRig(feed, sizes, chosen, live, latency_ns, max_jump_ppm=max_jump_ppm, numbered=numbered, limit_rows=rows)
 
 
 # ── Requests ──

@@ -5,6 +5,8 @@
     tools/ctl.py set-stop AAPL trailing --percent 1.5
     tools/ctl.py move-stop 17 --price 262.50
     tools/ctl.py cancel-stop 17
+    tools/ctl.py kill --reason "prices make no sense"
+    tools/ctl.py resume --reason "feed is fixed"
 
 It talks to the instance's control socket (pipeline/control.py). Exit code: 0 done, 1 refused, 2 a mistake in the
 command line or no such instance.
@@ -24,6 +26,7 @@ import orjson
 from pipeline.control_client import ANSWER_S, ControlClient
 from pipeline.errors import UserError, one_line
 from tools import ctl_tables
+from tools.ctl_trading import add_trading_commands
 from tools.terminal import harmless, say
 
 #: An answer that takes longer is none.
@@ -38,6 +41,10 @@ examples:
   tools/ctl.py set-stop BTCUSDT chandelier --atr-multiplier 3 --bar-seconds 300 --fraction 50
   tools/ctl.py move-stop 17 --percent 0.8
   tools/ctl.py --json positions
+  tools/ctl.py account
+  tools/ctl.py set-limit max_daily_loss 2500 --strategy 1
+  tools/ctl.py kill --flatten --reason "prices make no sense"
+  tools/ctl.py resume --reason "feed is fixed, checked with the broker"
 
 Exit code: 0 done, 1 refused (one line says what, why and what would do), 2 a mistake in the command line or no such instance.
 """
@@ -126,6 +133,7 @@ def make_parser() -> Parser:
     one.add_argument("--fire-now", action="store_true", default=None, help=FIRE_NOW_HELP)
     one = command("cancel-stop", "take a stop back")
     one.add_argument("stop_id", type=int, metavar="ID", help="the stop, as `stops` lists it")
+    add_trading_commands(command)
     return parser
 
 

@@ -8,6 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tools.ctl_trading_tables import (
+    print_table,
+    show_account,
+    show_limits,
+    show_orders,
+    show_strategies,
+    state_text,
+    table_of,
+)
 from tools.durations import HOPS, duration_text
 
 #: Where the output is no terminal, nothing may be cut: another program or a file reads it.
@@ -33,11 +42,12 @@ def _status(console: Console, answer: dict[str, Any]) -> None:
         ("running for", f"{hours:02d}:{seconds // 60:02d}:{seconds % 60:02d}"),
         ("stream time", answer["stream_time"] or "no tick yet"),
         ("entries", allowed),
+        ("trading", _trading(answer["trading"])),
         ("ticks", f"{ticks['received']:,} received, {ticks['accepted']:,} accepted, {_reasons(ticks['rejected'], 'rejected')}"
                   f", {ticks['conflated']:,} conflated"),
         ("orders", f"{orders['entries']:,} entries, {orders['exits']:,} exits, {orders['filled']:,} filled"),
         ("requests", f"{requests['received']:,} received, {_reasons(requests['refused'], 'refused')}"),
-        ("positions", f"{answer['positions']['open']:,} open"),
+        ("positions", f"{answer['positions']['open']:,} open, {answer['orders']['working']:,} working orders"),
         ("stops", _stop_counts(stops)),
     ]  # fmt: skip
     for name, words in HOPS.items():
@@ -49,7 +59,7 @@ def _status(console: Console, answer: dict[str, Any]) -> None:
     for name, value in rows:
         grid.add_row(Text(name, "dim"), value)
     console.print(grid)
-    table = _table("process", "state", ">pid", ">core", "wait", ">starts", ">beat")
+    table = table_of("process", "state", ">pid", ">core", "wait", ">starts", ">beat")
     for process in answer["processes"]:
         beat = "–" if process["beat_ms"] is None else f"{process['beat_ms']:,.1f} ms"
         core = "any" if process["core"] < 0 else str(process["core"])
@@ -59,7 +69,7 @@ def _status(console: Console, answer: dict[str, Any]) -> None:
 
 
 def _positions(console: Console, answer: dict[str, Any]) -> None:
-    table = _table("symbol", ">strategy", ">quantity", ">entry", ">realised", ">unrealised", "currency", ">fills", "stops")
+    table = table_of("symbol", ">strategy", ">quantity", ">entry", ">realised", ">unrealised", "currency", ">fills", "stops")
     for row in answer["positions"]:
         is_open = row["entry"] is not None
         states = ", ".join(f"{row['stops'].count(state)} {state}" for state in dict.fromkeys(row["stops"]))
@@ -74,12 +84,12 @@ def _positions(console: Console, answer: dict[str, Any]) -> None:
             f"{row['fills']:,}",
             states or (Text("none", "bold red") if is_open else ""),
         )
-    _print(console, table, "no position was ever opened")
+    print_table(console, table, "no position was ever opened")
 
 
 def _stops(console: Console, answer: dict[str, Any]) -> None:
     names = (">id", "symbol", ">strategy", "side", "kind", "watch", "state", ">distance", ">entry", ">level", ">price", ">away")
-    table = _table(*names)
+    table = table_of(*names)
     styles = {"armed": "green", "triggered": "yellow", "owed": "bold red"}
     for row in answer["stops"]:
         away = row["deadline"] or ("" if row["away_percent"] is None else f"{row['away_percent']:.3f}%")
@@ -88,7 +98,7 @@ def _stops(console: Console, answer: dict[str, Any]) -> None:
             str(row["stop_id"]), Text(row["symbol"], "bold"), str(row["strategy"]), row["side"], row["kind"], row["watch"],
             Text(row["state"], styles.get(row["state"], "")), row["distance"], row["entry"], level, row["price"], away,
         )  # fmt: skip
-    _print(console, table, "no stop is armed")
+    print_table(console, table, "no stop is armed")
 
 
 def _ping(console: Console, answer: dict[str, Any]) -> None:
@@ -100,8 +110,18 @@ def _text(console: Console, answer: dict[str, Any]) -> None:
 
 
 SHOWN: dict[str, Callable[[Console, dict[str, Any]], None]] = {
-    "status": _status, "positions": _positions, "stops": _stops, "ping": _ping,
+    "status": _status, "positions": _positions, "stops": _stops, "ping": _ping, "orders": show_orders,
+    "account": show_account, "limits": show_limits, "strategies": show_strategies,
 }  # fmt: skip
+
+
+def _trading(states: dict[str, str]) -> Text:
+    """Write the account's trading state, and each other scope that is not active."""
+    text = state_text(states["account"])
+    for scope, state in states.items():
+        if scope != "account":
+            text.append_text(Text(f", {scope} ")).append_text(state_text(state))
+    return text
 
 
 def _stop_counts(stops: dict[str, int]) -> Text:
@@ -112,15 +132,3 @@ def _stop_counts(stops: dict[str, int]) -> Text:
 def _reasons(counts: dict[str, int], what: str) -> str:
     listed = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
     return f"{sum(counts.values()):,} {what}" + (f" ({listed})" if listed else "")
-
-
-def _table(*columns: str) -> Table:
-    """Return an empty table; a name that begins with ">" is that of a column to be aligned at the right."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
-    return table
-
-
-def _print(console: Console, table: Table, otherwise: str) -> None:
-    console.print(table if table.row_count else otherwise)

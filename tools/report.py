@@ -1,9 +1,11 @@
 """The lines of a run for people: the first, those in between, and the final report."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from pipeline.launch import Launch
+from pipeline.messages import STATE_REASONS, TRADING_STATES
 from pipeline.placement import ANY_CORE
 from pipeline.view import View
 from tools.durations import HOPS, duration_text
@@ -35,10 +37,13 @@ def progress(view: View, running_s: float) -> str:
     """Return one line that tells how it goes."""
     ingest, risk = view.counters("ingest"), view.counters("risk")
     hop, stops = view.latency_ns()["tick_to_order"], view.stop_counts()
+    account = view.account().account
+    state = f"  {TRADING_STATES[account.state].upper()} ({_words(STATE_REASONS[account.reason])})" if account.state else ""
     latency = f", tick to order p50 {duration_text(hop['p50'])} p99 {duration_text(hop['p99'])}" if hop["count"] else ""
     return (
         f"{running_s:6.1f} s  ticks {ingest['received']:,}  orders {risk['entries_submitted'] + risk['exits_submitted']:,}"
-        f"  fills {risk['fills']:,}  stops armed {stops.armed:,} fired {risk['stops_triggered']:,} owed {stops.owed:,}{latency}"
+        f"  fills {risk['fills']:,}  stops armed {stops.armed:,} fired {risk['stops_triggered']:,} owed {stops.owed:,}"
+        f"{latency}{state}"
     )
 
 
@@ -70,6 +75,7 @@ def closing(summary: dict[str, Any], launch: Launch) -> Iterator[str]:
         if hop["count"]:
             quantiles = "  ".join(f"{key} {duration_text(hop[key])}" for key in ("p50", "p90", "p99", "p99.9", "max"))
             yield f"  {text:<18}{quantiles}  ({hop['count']:,})"
+    yield _account(summary["account"])
     yield from _positions(summary["positions"])
     agree = {True: "agree with", False: "DIFFER FROM", None: "were too many to hold against"}[venue["positions_agree"]]
     yield f"  venue       positions {agree} its own record; {venue['duplicates_refused']:,} duplicate orders refused"
@@ -82,6 +88,23 @@ def closing(summary: dict[str, Any], launch: Launch) -> Iterator[str]:
     )
     if launch.config.sidecar.enabled:
         yield f"  database    {launch.config.sidecar.database}"
+
+
+def _account(account: dict[str, Any]) -> str:
+    """Return what the account came to, and who may not trade freely."""
+    parts = ", ".join(f"{name} {_money(account[name])}" for name in ("realised", "unrealised", "fees", "drawdown"))
+    strict = ", ".join(f"{scope['scope']} {scope['state'].upper()} ({_words(scope['reason'])})" for scope in account["strict"])
+    working = f", {account['working_orders']:,} orders at work" if account["working_orders"] else ""
+    equity = f"equity {_money(account['equity'])} {account['currency']}"
+    return f"  account     {equity}, P&L {_money(account['pnl'])} ({parts}){working}" + (f"; {strict}" if strict else "")
+
+
+def _money(text: str) -> str:
+    return f"{Decimal(text):,.2f}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _positions(positions: list[dict[str, Any]]) -> Iterator[str]:

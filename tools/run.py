@@ -28,6 +28,7 @@ examples:
   tools/run.py --replay recordings/aig --speed max    a recorded day, as fast as it goes
 
 Ctrl-C stops in order: entries are blocked, exits under way are finished, the rest is stored. A second Ctrl-C stops at once.
+SIGUSR1 is the kill switch: all working orders are cancelled and nothing new leaves, until tools/ctl.py resume.
 Exit code: 0 all is well, 1 something was lost or halted, 2 a mistake in what was asked for.
 """
 
@@ -101,7 +102,7 @@ def settings(arguments: argparse.Namespace) -> tuple[Config, tuple[str, ...]]:
 
 
 def catch_signals(session: "Session") -> None:
-    """Turn Ctrl-C, SIGTERM and a closed terminal into an ordered stop."""
+    """Turn Ctrl-C, SIGTERM and a closed terminal into an ordered stop, and SIGUSR1 into the kill switch of the account."""
 
     def stop(number: int, _frame: object) -> None:
         session.supervisor.stop_signals += 1
@@ -109,6 +110,7 @@ def catch_signals(session: "Session") -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: session.supervisor.kill_switch.pull())
     # Under nohup a closed terminal is to change nothing.
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, stop)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.errors import InstanceError
 from pipeline.launch import VERSION, plan
+from pipeline.log import log, logging_to_file
 from pipeline.summary import losses, summarize, write_summary
 from pipeline.supervisor import Supervisor
 from pipeline.usage import Steal, memory_of
@@ -55,17 +57,26 @@ class Session:
             UserError: it could not start.
             KeyboardInterrupt: it was stopped before it was ready.
         """
-        try:
-            self._start()
-            stopped_by = self._watch()
-            return self._finish(stopped_by)
-        finally:
-            with contextlib.ExitStack() as last:
-                # Whatever becomes of the screen, no process and no file may stay.
-                last.callback(self.supervisor.close)
-                self._close_screen()
+        with logging_to_file("supervisor", self.launch.log_folder):
+            try:
+                self._start()
+                stopped_by = self._watch()
+                return self._finish(stopped_by)
+            except BaseException as error:
+                log.error("ended by %s: %s", type(error).__name__, error, exc_info=error)
+                raise
+            finally:
+                with contextlib.ExitStack() as last:
+                    # Whatever becomes of the screen, no process and no file may stay.
+                    last.callback(self.supervisor.close)
+                    self._close_screen()
 
     def tell(self, line: str) -> None:
+        """Show a person one line, and log it."""
+        log.log(logging.ERROR if line.startswith("ALERT") else logging.INFO, "%s", line.strip())
+        self._show(line)
+
+    def _show(self, line: str) -> None:
         """Show a person one line: on the screen where there is one, else as it is."""
         if self._screen is not None:
             self._screen.add(line)
@@ -140,12 +151,15 @@ class Session:
         if drain.was_cut_short and supervisor.stop_signals >= SIGNALS_AT_ONCE:
             lost.append("stopped at once: what was under way is not finished")
         summary["problems"] = lost
-        if not self._arguments.quiet:
-            for line in report.closing(summary, self.launch):
+        for line in report.closing(summary, self.launch):
+            if line:
+                log.info("%s", line.strip())
+            if not self._arguments.quiet:
                 say(line)
         if self._arguments.summary is not None:
             self._write(self._arguments.summary, summary)
         for line in lost:
+            log.error("ALERT %s", line)
             say(f"ALERT {line}", is_error=True)
         return not lost
 
@@ -164,7 +178,7 @@ class Session:
                 self._screen.refresh()
         elif now >= self._next_line:
             self._next_line += LINE_S
-            self.tell(report.progress(self._view, now - self._running_since))
+            self._show(report.progress(self._view, now - self._running_since))
 
     def _close_screen(self) -> None:
         screen, self._screen = self._screen, None
@@ -172,4 +186,4 @@ class Session:
             with harmless():
                 screen.close()
             for line in screen.told:
-                self.tell(line)
+                self._show(line)

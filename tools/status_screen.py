@@ -14,15 +14,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.account_view import position_pnl
 from pipeline.launch import Launch
-from pipeline.messages import MID, STOP_KIND_NAMES, STOP_TRIGGERED, TAKE_PROFIT, TICK_REASONS, TRIGGER_REASONS
+from pipeline.messages import MID, STOP_KIND_NAMES, TAKE_PROFIT, TICK_REASONS
+from pipeline.money import grouped
 from pipeline.placement import ANY_CORE
-from pipeline.summary import unrealised_tick_lots
 from pipeline.usage import cpu_seconds_of
 from pipeline.view import View
 from shm.heartbeat import State
 from shm.wait import Strategy
 from tools.durations import HOPS, duration_text
+from tools.event_lines import SHOWN, asked_for, event_line, state_badge
 
 POSITIONS_SHOWN = 10
 #: Symbols whose ATR is shown, beside how many more there are.
@@ -33,6 +35,7 @@ BAR_CELLS = 10
 LATE_S = 0.5
 #: What `money_text` takes at most.
 MONEY_CELLS = 10
+CENT = Decimal("0.01")
 STATE_STYLES = {State.RUNNING: "green", State.DRAINED: "cyan", State.FAILED: "bold red", State.STOPPED: "dim"}
 
 
@@ -44,15 +47,22 @@ class StatusScreen:
         view: Its instance.
         since: When it began to run, on the monotonic clock, in seconds.
         leaving: The keys that end it, and what they do.
+        is_told: Whether somebody tells it changes of trading states that no command asked for: no event tells those too.
     """
 
     def __init__(
-        self, launch: Launch, view: View, since: float, leaving: tuple[str, str] = ("Ctrl-C", "stops in order")
+        self,
+        launch: Launch,
+        view: View,
+        since: float,
+        leaving: tuple[str, str] = ("Ctrl-C", "stops in order"),
+        is_told: bool = True,
     ) -> None:
         self._launch = launch
         self._view = view
         self._since = since
         self._leaving = leaving
+        self._is_told = is_told
         self._console = Console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._lines: deque[Text] = deque(maxlen=EVENTS_KEPT)
@@ -97,7 +107,8 @@ class StatusScreen:
         body = Layout(ratio=1)
         body.split_row(left, right)
         screen = Layout()
-        screen.split_column(Layout(self._head(), size=1), body, Layout(self._happened(), size=7), Layout(self._foot(), size=1))
+        lines = [Layout(line, size=1) for line in (self._head(), self._account())]
+        screen.split_column(*lines, body, Layout(self._happened(), size=7), Layout(self._foot(), size=1))
         return screen
 
     def _measure(self, now: float) -> None:
@@ -112,26 +123,12 @@ class StatusScreen:
         self._before = (now, cpu, received)
 
     def _read_events(self) -> None:
-        """Take new events of the stops in."""
+        """Take new events in: stops that fired, trading states and limits that changed."""
         events = self._view.events.read(self._event_seq, self._view.events.capacity)
         self._event_seq = self._view.events.published
         for event in events[-EVENTS_KEPT:]:
-            if event["kind"] == STOP_TRIGGERED:
-                self._lines.append(self._event_line(event))
-
-    def _event_line(self, event: np.void) -> Text:
-        instruments, index = self._view.instruments, int(event["instrument"])
-        seconds, nanoseconds = divmod(int(event["event_ns"]), 1_000_000_000)
-        stamp = time.strftime("%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1_000_000:03d}"
-        side = "long" if event["side"] > 0 else "short"
-        price, level = (instruments.watched_text(index, event[name], event["watch"]) for name in ("price_ticks", "level_ticks"))
-        cause = f"level {level}" if event["level_ticks"] else TRIGGER_REASONS[event["reason"]]
-        kind = STOP_KIND_NAMES[event["stop_kind"]].replace("_", "-")
-        line = Text(f"{stamp}  ")
-        line.append(f"{instruments[index].symbol:<9}", "bold")
-        line.append(f"{kind} fired" if event["stop_kind"] == TAKE_PROFIT else f"{kind} stop fired", "bold red")
-        line.append(f" at {price} ({cause}), {side} {instruments.quantity_text(index, event['quantity_lots'])}")
-        return line
+            if event["kind"] in SHOWN and (not self._is_told or asked_for(event, self._view.sizes.strategies)):
+                self._lines.append(event_line(self._view, event))
 
     def _head(self) -> RenderableType:
         seconds = int(time.monotonic() - self._since)
@@ -144,6 +141,22 @@ class StatusScreen:
         title = Text.assemble((f" stopline · {self._launch.name} ", "bold white on blue"), f"  {self._launch.feed_text}")
         grid.add_row(title, Text.assemble(f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}  ", allowed))
         return grid
+
+    def _account(self) -> RenderableType:
+        """Return the account in one line: state, equity, P&L of the day, exposure, orders at work, and who else is strict."""
+        state = self._view.account()
+        money, account = state.money, state.account
+        day, gross, net = map(money.decimal, (account.day_pnl, account.totals.gross, account.totals.net))
+        parts: list[Text | str | tuple[str, str]] = [
+            " ", state_badge(account.state, account.reason),
+            "  equity ", (grouped(money.decimal(state.equity).quantize(CENT), 2), "bold"), f" {money.currency}",
+            "  day ", (money_text(day), "green" if day > 0 else "red" if day < 0 else ""),
+            f"  gross {amount_text(gross)}  net {amount_text(net)}  working {len(self._view.working_orders()):,}",
+        ]  # fmt: skip
+        for scope in state.strict:
+            if scope is not account:
+                parts += [f"  {scope.name}", state_badge(scope.state, scope.reason)]
+        return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
     def _processes(self) -> RenderableType:
         table = _table("process", ">pid", ">core", "wait", ">cpu", ">starts", ">beat")
@@ -218,7 +231,7 @@ class StatusScreen:
         return _panel(grid, "rings: behind")
 
     def _positions(self) -> RenderableType:
-        table = _table("position", ">quantity", ">entry", ">price", ">stop", ">P&L")
+        table = _table("position", ">quantity", ">entry", ">price", ">stop", f">P&L {self._view.units.currency}")
         # Where it is narrow, a name may take two lines; a number that is cut off reads as another number.
         table.columns[0].no_wrap = False
         table.columns[-1].min_width = MONEY_CELLS
@@ -243,7 +256,7 @@ class StatusScreen:
             position = positions[row]
             index, quantity = int(position["instrument"]), int(position["quantity_lots"])
             mark = marks[index]
-            pnl = view.money(index, int(position["realised_tick_lots"]) + unrealised_tick_lots(position, mark))
+            pnl = view.units.decimal(position_pnl(position, mark, view.units))
             money = Text(money_text(pnl), "green" if pnl > 0 else "red" if pnl < 0 else "dim")
             name = Text(instruments[index].symbol, "bold" if quantity else "dim")
             if is_shared:
@@ -283,6 +296,11 @@ def money_text(amount: Decimal) -> str:
     if abs(amount) >= 10_000_000:
         return f"{amount / 1_000_000:+,.2f}M"
     return f"{amount:+,.0f}" if abs(amount) >= 100_000 else f"{amount:+,.2f}"
+
+
+def amount_text(amount: Decimal) -> str:
+    """Write an exposure in few characters: without cents, from ten million on in millions."""
+    return f"{amount / 1_000_000:,.2f}M" if amount >= 10_000_000 else f"{amount:,.0f}"
 
 
 def _table(*columns: str) -> Table:

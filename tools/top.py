@@ -93,7 +93,7 @@ class Watched:
     def screen(self) -> StatusScreen:
         """Return its screen."""
         since = int(self.segment.array("supervisor.state")[topology.STARTED_NS]) / 1e9
-        return StatusScreen(self.launch, self.view, since, LEAVING)
+        return StatusScreen(self.launch, self.view, since, LEAVING, is_told=False)
 
 
 def launch_of(view: View) -> Launch:

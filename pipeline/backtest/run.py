@@ -65,8 +65,8 @@ class Backtest:
         _check_fits(planned, self.sizes)
         self._segment = _private_instance(self.sizes)
         limits = limits_from(config, instruments)
-        # A position has the stop that it is planned with, and no other.
-        limits = limits._replace(defaults=limits.defaults[:0], enforces=0)
+        # A position has the stop that it is planned with, and no other; and no breaker looks at what is planned.
+        limits = limits._replace(defaults=limits.defaults[:0], enforces=0, review_ns=0)
         self.stages = Stages(
             _open_ingest(self._segment, self.feed, config),
             open_risk(self._segment, self.sizes, limits),

@@ -16,7 +16,7 @@ from pipeline.warm import is_cold, marker
 
 
 def warm_up(config: Config, tell: Callable[[str], None]) -> None:
-    """Compile the kernels, unless they are already; several processes that compiled at once could crash (numba issue 4807).
+    """Compile the kernels, unless they are already: those of a sweep's processes would all compile the same.
 
     Args:
         config: As of the backtests to come.

@@ -13,7 +13,6 @@ Rows are used in turn. One whose order still works is passed over, so that an or
 
 import numpy as np
 
-from pipeline.execution.order_index import NOT_SEEN, forget, recall, remember
 from pipeline.execution.paper import BAD_TYPE, DUPLICATE, NO_MARKET, TAKEN, cancel_order, knows, submit
 from pipeline.messages import (
     ACCEPTED,
@@ -27,6 +26,7 @@ from pipeline.messages import (
     REJECT_ORDER_TYPE,
     REJECTED,
 )
+from pipeline.order_index import NOT_SEEN, forget, recall, remember
 from pipeline.tables import CANCELLING, DONE, ORDER_FREE, SUBMITTING, VENUE_CANCELLED, WORKING
 from pipeline.topology import ENTRY_ROOM_PER_MILLE, EXECUTION_COUNTERS, FILLS_REPORTED, VENUE_NOW_NS
 from shm.atomics import monotonic_ns

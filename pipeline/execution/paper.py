@@ -35,8 +35,8 @@ from pipeline.execution.open_orders import (
     take_out,
     widen,
 )
-from pipeline.execution.order_index import NOT_SEEN, OrderIndex, forget, make_index, recall, remember
 from pipeline.messages import BUY, LIMIT, MARKET, PRICE_TICKS_LIMIT, QUOTE, SELL, TICK_OK, TRADE
+from pipeline.order_index import NOT_SEEN, OrderIndex, forget, make_index, recall, remember
 from pipeline.tables import VENUE_CANCELLED, VENUE_FILL, VENUE_FILLED, VENUE_NONE, VENUE_OPEN, VENUE_ORDER
 from pipeline.topology import EXECUTION_COUNTERS, VENUE_FILLS, VENUE_NOW_NS, VENUE_ORDERS
 from shm.atomics import store_relaxed

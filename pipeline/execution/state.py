@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import topology
-from pipeline.execution.order_index import OrderIndex, make_index
 from pipeline.execution.paper import PaperVenue, open_venue
 from pipeline.messages import ORDER, REPORT, TICK
+from pipeline.order_index import OrderIndex, make_index
 from pipeline.tables import ORDER_STATE
 from shm.counters import Counters, open_counters
 from shm.histogram import open_histogram

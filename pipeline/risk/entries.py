@@ -4,27 +4,38 @@ import numpy as np
 
 from pipeline.messages import (
     BUY,
+    CANCEL_ALL,
+    CANCEL_ORDER,
     CANCEL_STOP,
+    FLATTEN,
+    LIMIT,
     MOVE_STOP,
     NEW,
     REASON_NONE,
     REJECT_BAD_REQUEST,
     REJECT_ENTRIES_BLOCKED,
     REJECT_NO_ROOM,
-    REJECT_STALE,
     REJECT_UNKNOWN_INSTRUMENT,
     REQUEST_REFUSED,
     SET_STOP,
     SUBMIT,
 )
 from pipeline.order_ids import entry_order_id
+from pipeline.risk.account import account_of, book_order, book_refused
 from pipeline.risk.arming import has_spare_slots
-from pipeline.risk.checks import check_request
+from pipeline.risk.calendar import closed_reason
+from pipeline.risk.cancels import cancel_order
+from pipeline.risk.checks import check_order
 from pipeline.risk.commands import cancel_stop, move_stop, set_stop
 from pipeline.risk.events import new_event
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
+from pipeline.risk.guard import FOUND_LIMIT, FOUND_LIMIT_ID, FOUND_SCOPE, FOUND_VALUE
+from pipeline.risk.held import keep
 from pipeline.risk.inbox import stage_taken
 from pipeline.risk.positions import add_working
+from pipeline.risk.scope_requests import take_scope_request
+from pipeline.risk.sent import has_sent_room, stage_sent
+from pipeline.risk.state import guard_of
 from pipeline.risk.stops import FREE_COUNT
 from pipeline.risk.watching import catch_up
 from pipeline.topology import ENTRIES_ALLOWED, ENTRY_ROOM_PER_MILLE, RISK_COUNTERS, RISK_NOW_NS
@@ -64,6 +75,7 @@ def take_request(state, requester, seq):
         catch_up(state, instrument)
     stage_taken(transaction, inbox, requester, seq)
     stage_add(transaction, state.counters, REQUESTS, 1)
+    state.found[:] = 0
     reason = REJECT_UNKNOWN_INSTRUMENT
     if strategy >= strategy_count:
         reason = REJECT_BAD_REQUEST
@@ -71,6 +83,8 @@ def take_request(state, requester, seq):
         reason = do_request(state, requester, strategy, seq, request)
     if reason != REASON_NONE:
         refuse(state, requester, seq, request, reason)
+        if request["kind"] == SUBMIT and strategy < strategy_count:
+            book_refused(account_of(state), strategy)
         commit(transaction)
     wake(state.orders)
     wake(state.events)
@@ -91,15 +105,20 @@ def do_request(state, requester, strategy, seq, request):
         return move_stop(state, row, request, requester)
     if kind == CANCEL_STOP:
         return cancel_stop(state, row, request, requester)
+    if kind == CANCEL_ORDER:
+        return cancel_order(state, strategy, request, requester)
+    if CANCEL_ALL <= kind <= FLATTEN:
+        return take_scope_request(state, request, requester)
     if requester != strategy:
         return REJECT_BAD_REQUEST
-    position = state.positions.copies[current(state.positions, row)]
-    reason = check_request(state.limits, position, state.marks[instrument], request)
+    closed = closed_reason(state.calendar, instrument, state.words[RISK_NOW_NS])
+    reason = check_order(guard_of(state), closed, strategy, instrument, request)
     if reason == REASON_NONE:
-        reason = check_state(state, position, request)
+        reason = check_state(state, state.positions.copies[current(state.positions, row)], request)
     if reason == REASON_NONE:
         send_entry(state, strategy, seq, request)
         commit(state.transaction)
+        keep(state.held, state.positions, row)
     return reason
 
 
@@ -110,14 +129,11 @@ def check_state(state, position, request):
     reduces = open_lots != 0 and (change > 0) != (open_lots > 0) and abs(change) <= abs(open_lots)
     if load_relaxed(state.supervisor, ENTRIES_ALLOWED) != 1 and not reduces:
         return REJECT_ENTRIES_BLOCKED
-    mark = state.marks[np.int64(request["instrument"])]
-    if not reduces and state.words[RISK_NOW_NS] - max(mark["quote_ns"], mark["trade_ns"]) > state.limits.stale_ns:
-        return REJECT_STALE
     for_exits_per_mille = 1000 - ENTRY_ROOM_PER_MILLE
     # At least what one input may need: entries must not bring the stage to wait for room, since exits would wait with it.
     orders_kept = max(state.orders.ring.slots.shape[0] * for_exits_per_mille // 1000, ORDERS_NEEDED)
     events_kept = max(state.events.ring.slots.shape[0] * for_exits_per_mille // 1000, EVENTS_NEEDED)
-    if room(state.orders) <= orders_kept or room(state.events) <= events_kept:
+    if room(state.orders) <= orders_kept or room(state.events) <= events_kept or not has_sent_room(state.sent, 0):
         return REJECT_NO_ROOM
     # A position that opens must find slots for its stops, those that are being opened now included.
     slots = state.book.terms.shape[0]
@@ -147,6 +163,7 @@ def send_entry(state, strategy, seq, request):
     order["tick_recv_ns"] = request["sent_ns"]
     order["sent_ns"] = monotonic_ns()
     order["quantity_lots"] = lots
+    order["price_ticks"] = request["price_ticks"] if request["order_type"] == LIMIT else 0
     order["reference_ticks"] = mark["ask_ticks"] if side == BUY else mark["bid_ticks"]
     order["request_id"] = request["request_id"]
     order["instrument"] = instrument
@@ -156,6 +173,10 @@ def send_entry(state, strategy, seq, request):
     order["side"] = np.int32(side)
     order["generation"] = position["generation"]
     order["tick_seq"] = -1
+    position["last_order_ns"], position["last_order_lots"] = order["event_ns"], side * lots
+    position["last_order_ticks"] = order["price_ticks"]
+    stage_sent(state.transaction, state.sent, order, row)
+    book_order(account_of(state), row)
     stage_publish(state.transaction, state.orders)
     stage_add(state.transaction, state.counters, ENTRIES_SUBMITTED, 1)
 
@@ -173,5 +194,7 @@ def refuse(state, requester, seq, request, reason):
     event["side"] = np.int32(min(max(request["side"], -1), 1))
     event["quantity_lots"] = request["quantity_lots"]
     event["reason"] = reason
+    event["value"], event["limit"] = state.found[FOUND_VALUE], state.found[FOUND_LIMIT]
+    event["scope"], event["limit_id"] = state.found[FOUND_SCOPE], state.found[FOUND_LIMIT_ID]
     stage_add(state.transaction, state.counters, REFUSED, 1)
     stage_add(state.transaction, state.refused, reason, 1)

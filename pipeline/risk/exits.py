@@ -10,6 +10,7 @@ from pipeline.messages import (
     BUY,
     CANCEL,
     EXIT,
+    KILLED,
     LAST,
     LIMIT,
     LONG,
@@ -22,14 +23,19 @@ from pipeline.messages import (
     STOP_OWED,
     STOP_TRIGGERED,
     TIME,
+    TRIGGER_FLATTEN,
     TRIGGERED,
 )
 from pipeline.order_ids import exit_order_id
+from pipeline.risk.account import account_of, book_exit
 from pipeline.risk.alarms import DEADLINES, remove_alarm
 from pipeline.risk.events import stop_event
 from pipeline.risk.levels import NOTHING, PPM
 from pipeline.risk.positions import add_working, left_to_exit
+from pipeline.risk.scopes import is_flagged, strictest_of_row
+from pipeline.risk.sent import has_sent_room, stage_sent
 from pipeline.risk.stops import PENDING_COUNT, add_pending, remove_pending
+from pipeline.tables import SCOPE_FLATTENS
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import monotonic_ns
 from shm.counters import stage_add
@@ -121,7 +127,7 @@ def wanted_lots(terms, position):
 def limit_price(terms, stop, mark):
     """Return the limit of a stop's exit in ticks, its collar beyond the price that it can get; 0 = a market order."""
     collar, side = np.int64(terms["limit_ticks"]), np.int64(terms["side"])
-    if collar == 0 or stop["escalated"]:
+    if collar == 0 or stop["escalated"] or stop["reason"] == TRIGGER_FLATTEN:
         return 0
     price = stop["trigger_ticks"] if terms["watch"] == BID_ASK else 0
     if price == 0:
@@ -132,11 +138,19 @@ def limit_price(terms, stop, mark):
 
 
 @njit_inner
+def may_exit(state, row):
+    """Tell whether exits of a position may leave: not where it is KILLED, unless it is to be flattened, nor where none fits."""
+    if not has_sent_room(state.sent, EXIT):
+        return False
+    return strictest_of_row(state.scopes, row) != KILLED or is_flagged(state.scopes, row, SCOPE_FLATTENS)
+
+
+@njit_inner
 def send_exit(state, slot):
     """Stage a fired stop's next exit order for its share of what is left of its position.
 
     Returns:
-        Lots ordered; 0 where all that is open is already on its way out, and the stop stays owed.
+        Lots ordered; 0 where all that is open is already on its way out, or nothing may leave: then the stop stays owed.
     """
     book, transaction = state.book, state.transaction
     terms = book.terms[slot]
@@ -144,7 +158,7 @@ def send_exit(state, slot):
     position = state.positions.copies[edit(transaction, state.positions, np.int64(terms["position"]))]
     lots = wanted_lots(terms, position)
     stop["owed"] = 1
-    if lots == 0:
+    if lots == 0 or not may_exit(state, np.int64(terms["position"])):
         stop["retry_ns"] = state.words[RISK_NOW_NS] + state.limits.retry_ns
         return 0
     mark = state.marks[np.int64(terms["instrument"])]
@@ -160,6 +174,8 @@ def send_exit(state, slot):
     order["order_type"] = LIMIT if price > 0 else MARKET
     order["reference_ticks"] = stop["trigger_ticks"] // 2 if terms["watch"] == MID else stop["trigger_ticks"]
     add_working(position, side, lots, REDUCE_ONLY | EXIT)
+    stage_sent(transaction, state.sent, order, np.int64(terms["position"]))
+    book_exit(account_of(state), np.int64(terms["position"]))
     stage_add(transaction, state.counters, EXITS_SUBMITTED, 1)
     return lots
 
@@ -233,7 +249,8 @@ def look_after_pending(state):
         position = state.positions.copies[current(state.positions, np.int64(book.terms[slot]["position"]))]
         if room(state.orders) < 1:
             break
-        if state.words[RISK_NOW_NS] < stop["retry_ns"] or (stop["owed"] and left_to_exit(position) == 0):
+        waits = state.words[RISK_NOW_NS] < stop["retry_ns"] or (stop["owed"] and left_to_exit(position) == 0)
+        if waits or not may_exit(state, np.int64(book.terms[slot]["position"])):
             index += 1
             continue
         if stop["owed"]:

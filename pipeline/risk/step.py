@@ -9,11 +9,14 @@ import numpy as np
 from pipeline.messages import QUOTE, TICK_OK, TRADE
 from pipeline.risk.alarms import DEADLINES, ENTRIES, NEXT_ALARM
 from pipeline.risk.atr import bar_price, enter_bars
+from pipeline.risk.cancels import take_back_flagged
 from pipeline.risk.entries import take_request
 from pipeline.risk.exits import RECV_NS, look_after_pending
 from pipeline.risk.fills import take_report
 from pipeline.risk.firing import NEXT_STALE_LOOK, fire_crossed, fire_deadlines, fire_stale, groups_of_tick, has_room
+from pipeline.risk.flatten import FLAGGED_COUNT, flatten_flagged
 from pipeline.risk.inbox import has_requests, requests_end
+from pipeline.risk.review import is_due, review, review_of
 from pipeline.risk.stops import DUE, PENDING_COUNT
 from pipeline.risk.watching import catch_up, wake_due
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
@@ -46,6 +49,8 @@ def step(state, tick_budget, scratch):
         How many inputs were taken.
     """
     done = take_reports(state, scratch)
+    if state.local[FLAGGED_COUNT] > 0 and has_room(state):
+        done += take_back_flagged(state) + flatten_flagged(state)
     if has_requests(state.transaction.memory, state.inbox):
         done += take_requests(state)
     if state.book.counts[PENDING_COUNT] > 0 and has_room(state):
@@ -79,7 +84,7 @@ def take_requests(state):
         first = state.inbox.at[requester]
         end = min(requests_end(state.transaction.memory, state.inbox, requester), first + REPORT_BATCH)
         for seq in range(first, end):
-            if not has_room(state):
+            if not has_room(state) or (is_due(state) and not review(review_of(state))):
                 return done
             take_request(state, requester, seq)
             done += 1
@@ -107,6 +112,8 @@ def take_ticks(state, tick_budget):
         if event_ns > state.words[RISK_NOW_NS]:
             store_relaxed(state.words, RISK_NOW_NS, event_ns)
         state.local[RECV_NS] = tick["recv_ns"]
+        if is_due(state) and not review(review_of(state)):
+            return seq - first
         if state.words[RISK_NOW_NS] >= book.counts[NEXT_ALARM + ENTRIES]:
             wake_due(state)
         if tick["flags"] == TICK_OK and (tick["kind"] == QUOTE or tick["kind"] == TRADE):

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from pipeline.messages import STOP_KIND_NAMES, TICK_REASONS
-from pipeline.sidecar import metrics_trading
+from pipeline.sidecar import metrics_account, metrics_trading
 from pipeline.sidecar.view import InstanceView, age_seconds, seconds
 from pipeline.topology import COUNTERS, RESTARTS, WORKERS
 from shm import histogram
@@ -30,7 +30,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SHOWN = {
     "ingest": {"received", "conflated", *TICK_REASONS},
     "risk": {
-        "entries_submitted", "exits_submitted", "stops_ended", "exits_owed",
+        "entries_submitted", "exits_submitted", "stops_ended", "exits_owed", "breaker_trips",
         *(f"{kind}_triggered" for kind in STOP_KIND_NAMES), *(f"stops_{kind}_armed" for kind in STOP_KIND_NAMES),
     },
     "execution": {"filled", "fills"},
@@ -75,6 +75,7 @@ class InstanceCollector(Collector):
         yield from metrics_trading.order_metrics(view)
         yield from metrics_trading.stop_metrics(view)
         yield from metrics_trading.position_metrics(view)
+        yield from metrics_account.account_metrics(view)
         yield latency_metric(view)
         yield from ring_metrics(view)
         yield from worker_metrics(view)
@@ -170,7 +171,7 @@ def process_memory(pid: int, start: int) -> tuple[int, int]:
 def sidecar_metrics(view: InstanceView) -> Iterator[Metric]:
     """Yield what the sidecar itself did."""
     stored = CounterMetricFamily("stopline_rows_stored", "Rows in the database, of this instance.", labels=["stream"])
-    for stream in ("ticks", "orders", "reports", "events"):
+    for stream in ("ticks", "orders", "reports", "events", "notes"):
         stored.add_metric([stream], view.count("sidecar", f"{stream}_stored"))
     yield stored
     for name, metric, text in (

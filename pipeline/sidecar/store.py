@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import duckdb
 
-from pipeline.errors import StoplineError, UserError, one_line
+from pipeline.errors import DatabaseError, one_line
 from pipeline.instruments import Instruments
-from pipeline.sidecar.columns import ABSENT_AT_ZERO, COLUMNS, Columns, Scales
+from pipeline.money import Money
+from pipeline.sidecar.columns import ABSENT, COLUMNS
+from pipeline.sidecar.scales import Columns, Scales
 from pipeline.sidecar.schema import FINGERPRINT, TABLES, VIEWS
 from pipeline.sidecar.streams import Batch, Progress
 
@@ -26,12 +28,14 @@ MEMORY_LIMIT = "128MB"
 CHECKPOINT_THRESHOLD = "64MB"
 
 
-class DatabaseError(UserError):
-    """The database file cannot be opened or used as it is."""
-
-
-class StoreError(StoplineError):
+class StoreError(DatabaseError):
     """A flush failed; its rows stay where they were. Worth trying again after `reopen`."""
+
+    retryable = True
+
+    def __init__(self, reason: str, path: Path) -> None:
+        super().__init__(reason, str(path), "free some room on its disk, or choose another --db")
+        self.reason = reason
 
 
 class Run(NamedTuple):
@@ -50,15 +54,19 @@ class Store:
         path: The file; it and its folder are made where they do not exist.
         epoch: Of the instance: the first half of each row's key.
         instruments: Of the instance.
+        money: Units of its account.
+        slots: How many strategies it has room for.
     Raises:
         DatabaseError: The file cannot be made or opened, another process holds it, or it is not one of ours.
     """
 
-    def __init__(self, path: Path, epoch: int, instruments: Instruments) -> None:
+    def __init__(self, path: Path, epoch: int, instruments: Instruments, money: Money, slots: int) -> None:
         self.path = path
         self._epoch = epoch
         self._instruments = instruments
-        self._scales = Scales(instruments)
+        self._money = money
+        self._slots = slots
+        self._scales = Scales(instruments, money, slots)
         self._connection: duckdb.DuckDBPyConnection | None = _open(path)
 
     def reopen(self) -> None:
@@ -71,7 +79,7 @@ class Store:
         self._connection = _open(self.path)
 
     def begin_run(self, run: Run) -> None:
-        """Note the launch and the instruments; what is known already stays as it is.
+        """Note the launch, the instruments and the account; what is known already stays as it is.
 
         Raises:
             StoreError: They cannot be written.
@@ -94,6 +102,7 @@ class Store:
                     for index, item in enumerate(self._instruments)
                 ]  # fmt: skip
                 self._live.executemany("INSERT INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                self._live.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?)", self._account())
             self._live.commit()
         except duckdb.Error as error:
             raise self._failed(error) from error
@@ -144,15 +153,21 @@ class Store:
                 total += part.stat().st_size
         return total
 
+    def _account(self) -> list[object]:
+        """Return the row of `accounts`."""
+        money = self._money
+        balance = format(money.decimal(money.balance_units), "f")
+        return [self._epoch, money.currency, format(money.unit, "f"), format(money.quantity_unit, "f"), balance, self._slots]
+
     @property
     def _live(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            raise StoreError(f"{self.path} is not open")
+            raise StoreError("is not open", self.path)
         return self._connection
 
     def _insert(self, table: str, columns: Columns) -> None:
-        """Add rows from columns; those that mean nothing at 0 become NULL there, and those that are not given all NULL."""
-        absent = ", ".join(f"nullif({name}, 0) AS {name}" for name in ABSENT_AT_ZERO[table])
+        """Add rows from columns; values that stand for none become NULL, and columns that are not given all NULL."""
+        absent = ", ".join(f"nullif({name}, {value}) AS {name}" for name, value in ABSENT[table].items())
         replace = f" REPLACE ({absent})" if absent else ""
         self._live.register("batch", columns)
         self._live.execute(f"INSERT INTO {table} BY NAME SELECT {self._epoch}::BIGINT AS epoch, *{replace} FROM batch")
@@ -169,7 +184,7 @@ class Store:
     def _failed(self, error: duckdb.Error) -> StoreError:
         """Drop the connection: after an error nothing is assumed about it. Return what to raise."""
         self._disconnect()
-        return StoreError(_reason(error))
+        return StoreError(_reason(error), self.path)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,7 +1,7 @@
 """The sidecar's reading ends: batches out of the rings, cursors moved only once the database has them.
 
-    orders, reports, events   gating: a record stays in its ring until the transaction that stores it has committed
-    ticks                     lossy: copied out at once; what the ring overwrote before is counted as missed
+    orders, reports, events, notes   gating: a record stays in its ring until the transaction that stores it has committed
+    ticks                            lossy: copied out at once; what the ring overwrote before is counted as missed
 
 What a stream has read and where it goes on is a `Batch`. After a kill the database's own progress says where to resume, so
 that a kill between commit and cursor, or between copy and commit, neither loses nor doubles a record that is still there.

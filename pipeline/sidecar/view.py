@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.account_view import AccountReader
 from pipeline.instruments import Instruments
+from pipeline.money import Money
 from pipeline.stop_rows import StopRows
-from pipeline.tables import MARK, POSITION
+from pipeline.tables import MARK, POSITION, SENT_ORDER
 from pipeline.topology import (
     COUNTERS,
     HISTOGRAMS,
@@ -42,10 +44,17 @@ class InstanceView:
     histograms: dict[str, np.ndarray]
     positions: rows.Table
     stops: StopRows
+    account: AccountReader
+    sent: rows.Table
     marks: np.ndarray
     supervisor: np.ndarray
     risk: np.ndarray
     stale_ns: int  #: stream time without a valid tick after which a symbol is stale
+
+    @property
+    def money(self) -> Money:
+        """Units of the account."""
+        return self.account.money
 
     @property
     def stream_ns(self) -> int:
@@ -75,9 +84,10 @@ def open_view(segment: Segment) -> InstanceView:
     about = read_about(segment)
     sizes = Sizes(**about["sizes"])
     strategies = strategy_names(sizes.strategies)
+    instruments = Instruments.from_json(about["instruments"])
     return InstanceView(
         epoch=segment.epoch,
-        instruments=Instruments.from_json(about["instruments"]),
+        instruments=instruments,
         strategies=strategies,
         rings=tuple((row, RingView(open_ring(segment, row.name, row.dtype))) for row in ring_rows(sizes.strategies)),
         heartbeats={name: heartbeat.open_heartbeat(segment, name) for name in (*WORKERS, *strategies)},
@@ -86,6 +96,8 @@ def open_view(segment: Segment) -> InstanceView:
         histograms={name: histogram.open_histogram(segment, name) for name in HISTOGRAMS},
         positions=rows.open_table(segment, "positions", POSITION),
         stops=StopRows(segment),
+        account=AccountReader(segment, sizes, instruments, Money.from_json(about["account"])),
+        sent=rows.open_table(segment, "sent", SENT_ORDER),
         marks=segment.array("marks", MARK),
         supervisor=segment.array("supervisor.state"),
         risk=segment.array("risk.state"),

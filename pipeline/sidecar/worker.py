@@ -3,7 +3,7 @@
     ticks ···lossy···┐
     orders ──────────┤
     reports ─────────┼──► one transaction per flush ──► DuckDB        cursors move after the commit
-    events ──────────┘
+    events, notes ───┘
     counters, histograms, tables, heartbeats ··read at scrape··► /metrics, /healthz
 
 Here stage and shell are one: it has time, and what it must not do is hold anybody up.
@@ -41,7 +41,7 @@ RETRY_NS, RETRY_NS_MAX = 250_000_000, 5_000_000_000
 RUN_OK = 0
 
 #: Rings of which no record may be lost.
-GATING = ("orders", "reports", "events")
+GATING = ("orders", "reports", "events", "notes")
 NOTHING = np.zeros(0, np.int64)
 
 _RUNNING = (State.RUNNING, State.DRAINED)
@@ -79,12 +79,12 @@ class SidecarStage:
         self._run = Run(config.instance.name, started_ns, package_version(), about)
         self._server = self._listen(config.instance.name)
         try:
-            self._store = Store(Path(self._settings.database), segment.epoch, self._view.instruments)
+            path, slots = Path(self._settings.database), len(self._view.strategies)
+            self._store = Store(path, segment.epoch, self._view.instruments, self._view.money, slots)
             self._resume()
         except StoreError as error:
             self._server.stop()
-            remedy = "free some room on its disk, or choose another --db"
-            raise LaunchError(f"the database cannot be written: {error}", self._settings.database, remedy) from None
+            raise LaunchError(f"the database cannot be written: {error.reason}", error.where, error.remedy) from error
         except UserError:
             self._server.stop()
             raise

@@ -25,6 +25,7 @@ from pipeline.child import die_with_supervisor
 from pipeline.client import Client, Fenced, RequestsFull
 from pipeline.errors import UserError
 from pipeline.instruments import Instruments
+from pipeline.log import log, log_to_stderr
 from pipeline.messages import BUY, FILLED, QUANTITY_LOTS_LIMIT, REJECTED, REQUEST_REFUSED, SELL, STOP_TRIGGERED
 from pipeline.seat import Termination, take_seat
 from shm.errors import SharedMemoryError
@@ -209,6 +210,7 @@ def main(arguments: list[str]) -> int:
     die_with_supervisor()
     termination = Termination()
     instance, slot, incarnation = arguments
+    log_to_stderr(f"strategy{slot}")
     try:
         with Client(instance, int(slot), State.BOOT, int(incarnation)) as client:
             place = client.about.get("placement", {}).get(client.name)
@@ -218,7 +220,7 @@ def main(arguments: list[str]) -> int:
     except Fenced:
         return EXIT_FENCED
     except (UserError, SharedMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        log.error("%s", error, exc_info=error)
         return EXIT_USER_ERROR
 
 

@@ -23,7 +23,7 @@ from pipeline.topology import SIDECAR_COUNTERS, reader_index
 from shm import counters, heartbeat
 from tests.pipeline.sidecar_instance import SIZES, Instance, made_instance, records_of
 
-RINGS = ("ticks", "orders", "reports", "events")
+RINGS = ("ticks", "orders", "reports", "events", "notes")
 LINE_KILLS, OUTSIDE_KILLS = 24, 4
 FLUSHES = SIDECAR_COUNTERS.index("flushes")
 
@@ -73,7 +73,7 @@ def in_fork(work: Any, *arguments: Any) -> int:
 
 def send_more(instance: Instance, sent: dict[str, int], count: int) -> None:
     """Publish more records to every ring, as far as there is room; no more ticks than orders, so that none is overrun."""
-    for ring in ("events", "reports", "orders"):
+    for ring in ("notes", "events", "reports", "orders"):
         came = instance.send(ring, records_of(ring, count, sent[ring]))
         sent[ring] += came
     sent["ticks"] += instance.send("ticks", records_of("ticks", came, sent["ticks"]))

@@ -11,8 +11,25 @@ import msgspec
 import numpy as np
 
 from pipeline.config import Config, load_config, with_overrides
+from pipeline.config_account import AccountSection, RateSection
 from pipeline.instruments import Instrument, Instruments
-from pipeline.messages import ACCEPTED, BUY, EXIT, FILLED, QUOTE, REJECTED, SELL, STOP_ARMED, STOP_TRIGGERED, TIMER, TRADE
+from pipeline.messages import (
+    ACCEPTED,
+    BUY,
+    EXIT,
+    FILLED,
+    NEW,
+    NOTE,
+    QUOTE,
+    REJECTED,
+    SELL,
+    SET_STATE,
+    STOP_ARMED,
+    STOP_TRIGGERED,
+    TIMER,
+    TRADE,
+)
+from pipeline.money import Money, money_of
 from pipeline.sidecar.worker import SidecarStage
 from pipeline.topology import Sizes, regions, ring_rows, set_up, write_about
 from shm.heartbeat import BELL
@@ -28,9 +45,11 @@ INSTRUMENTS = Instruments(
         Instrument("MESZ6", Decimal("0.25"), Decimal("1"), multiplier=Decimal(5)),
     ]
 )
+#: Money units of 10**-6 USD.
+MONEY: Money = money_of(INSTRUMENTS, AccountSection(balance="10000000", rates=(RateSection(currency="USDT", rate="1"),)))
 SIZES = Sizes(
     instruments=3, strategies=2, ticks=4096, requests=64, orders=256, reports=256, events=256, stops=64, working_orders=256,
-    venue_orders=64,
+    venue_orders=64, notes=256,
 )  # fmt: skip
 STARTED_UTC_NS_VALUE = 1_767_623_400_000_000_000
 
@@ -86,7 +105,8 @@ def made_instance(folder: Path, name: str = "", **sidecar: object) -> Iterator[I
     """Make an instance, and remove it afterwards."""
     name = name or f"test-sidecar-{os.getpid()}"
     config = config_for(folder, **sidecar)
-    about = {"sizes": SIZES._asdict(), "instruments": INSTRUMENTS.to_json(), "config": msgspec.to_builtins(config), "feed": {}}
+    about = {"sizes": SIZES._asdict(), "instruments": INSTRUMENTS.to_json(), "config": msgspec.to_builtins(config), "feed": {},
+             "account": MONEY.to_json()}  # fmt: skip
     segment = open_owned(name, regions(SIZES, 65_536), fresh=True)
     try:
         set_up(segment, SIZES, {})
@@ -118,6 +138,9 @@ def records_of(ring: str, count: int, first: int = 0) -> np.ndarray:
     row = next(row for row in ring_rows(SIZES.strategies) if row.name == ring)
     records = np.zeros(count, row.dtype)
     number = np.arange(first, first + count)
+    if row.dtype is NOTE:
+        _fill_notes(records, number)
+        return records
     records["event_ns"] = STARTED_UTC_NS_VALUE + number * 1_000_003
     records["instrument"] = number % len(INSTRUMENTS)
     fill = {"ticks": _fill_ticks, "orders": _fill_orders, "reports": _fill_reports, "events": _fill_events}[ring]
@@ -136,7 +159,7 @@ def _fill_orders(records: np.ndarray, number: np.ndarray) -> None:
     records["order_id"], records["quantity_lots"] = number + 1, 100
     records["price_ticks"], records["reference_ticks"] = np.where(is_exit, 0, 10_000), 10_001
     records["order_type"], records["side"] = np.where(is_exit, 1, 2), np.where(is_exit, SELL, BUY)
-    records["flags"] = np.where(is_exit, EXIT | 1, 0)
+    records["flags"], records["kind"] = np.where(is_exit, EXIT | 1, 0), NEW
 
 
 def _fill_reports(records: np.ndarray, number: np.ndarray) -> None:
@@ -151,3 +174,17 @@ def _fill_events(records: np.ndarray, number: np.ndarray) -> None:
     records["event_id"], records["stop_id"] = number + 1, number // 2 + 1
     records["kind"] = np.where(number % 2 == 0, STOP_ARMED, STOP_TRIGGERED)
     records["stop_kind"], records["side"], records["price_ticks"] = 1, 1, 10_000
+
+
+def _fill_notes(records: np.ndarray, number: np.ndarray) -> None:
+    records["utc_ns"], records["request_id"] = STARTED_UTC_NS_VALUE + number, number + 1
+    records["uid"], records["pid"], records["kind"], records["source"] = 1000, 4711, SET_STATE, 1
+    for record, count in zip(records, number.tolist(), strict=True):
+        write_text(record, f"note {count}")
+
+
+def write_text(note: np.void, text: str) -> None:
+    """Write the text of a NOTE, as far as it fits."""
+    data = text.encode()[: note["text"].size]
+    note["length"] = len(data)
+    note["text"][: len(data)] = np.frombuffer(data, np.uint8)

@@ -123,21 +123,6 @@ def test_client_ended_instance_is_gone(instance_name):
 
 
 @pytest.mark.jitless
-def test_client_restarted_instance_is_another_one(instance_name):
-    """A client of an earlier epoch finds its instance gone although the name runs again, and a new client attaches."""
-    with running(instance_name):
-        client = Client(instance_name, 0)
-    with running(instance_name), Client(instance_name, 0) as new:
-        assert client.epoch < new.epoch
-        assert not client.alive
-        with pytest.raises(InstanceGone):
-            client.submit("AAPL", BUY, 1)
-        assert new.alive
-        client.close()
-        assert new.alive
-
-
-@pytest.mark.jitless
 def test_client_file_without_an_owner_is_no_instance(instance_name):
     """What a crash left can be mapped, but nobody works on it: attaching is refused."""
     with running(instance_name) as instance:

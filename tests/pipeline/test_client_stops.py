@@ -3,10 +3,9 @@
 import threading
 from decimal import Decimal
 
-import numpy as np
 import pytest
 
-from pipeline import client_stops
+from pipeline import client_asking
 from pipeline.client import (
     Client,
     ClientClosed,
@@ -22,7 +21,6 @@ from pipeline.client import (
 from pipeline.errors import InstrumentError
 from pipeline.messages import (
     BUY,
-    EVENT,
     REJECT_LAST_STOP,
     REJECT_STOP_TABLE_FULL,
     REQUEST_REFUSED,
@@ -31,46 +29,10 @@ from pipeline.messages import (
     STOP_ENDED,
     STOP_MOVED,
 )
-from shm import ring
-from tests.pipeline.client_instance import AAPL, SIZES, Instance, requests_of, running
+from tests.pipeline.client_instance import AAPL, SIZES, Risk, requests_of, running
 from tests.rig import quotes
 
 pytestmark = pytest.mark.jitless
-
-
-class Risk:
-    """Steps risk, or answers in its place, each time that a client's call would sleep."""
-
-    def __init__(self, instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.instance = instance
-        self.answers: list[dict] | None = None  #: None = the real one answers
-        self.naps = 0
-        monkeypatch.setattr(client_stops, "nap", self.nap)
-
-    def nap(self) -> None:
-        """Let risk do its part."""
-        self.naps += 1
-        if self.answers is None:
-            self.instance.step("risk")
-            self.instance.drain_sidecar()
-            return
-        for answer in self.answers:
-            self.publish(answer)
-        self.answers = []
-
-    def publish(self, fields: dict) -> None:
-        """Publish one event in risk's place, of the last request of slot 0 unless it says otherwise."""
-        pen = self.instance.risk.events
-        seq = int(ring.claim(pen, 1))
-        assert seq != ring.FULL, "the test tells more than the ring holds"
-        at = seq & (SIZES.events - 1)
-        pen.ring.slots[at : at + 1] = np.zeros(1, EVENT)
-        event = pen.ring.slots[at : at + 1]
-        event["request_id"] = len(requests_of(self.instance, 0))
-        for name, value in fields.items():
-            event[name] = value
-        ring.publish(pen)
-        self.instance.drain_sidecar()
 
 
 @pytest.fixture
@@ -222,7 +184,7 @@ def test_client_answer_at_the_last_look_counts(risk, client, monkeypatch):
     """What came while the call slept past its deadline is not thrown away."""
     risk.answers = [{"kind": STOP_ARMED, "stop_id": 4}]
     clock = iter([0, 0, 10**12, 10**12])
-    monkeypatch.setattr(client_stops, "now_ns", lambda: next(clock))
+    monkeypatch.setattr(client_asking, "now_ns", lambda: next(clock))
     assert 4 == client.set_stop("AAPL", "static", percent=3)
 
 
@@ -256,7 +218,7 @@ def test_client_calls_of_two_threads_get_their_own_answers(risk, client, monkeyp
     def work(percent: str) -> None:
         found[percent] = client.set_stop("AAPL", "static", percent=percent, timeout_s=60)
 
-    monkeypatch.setattr(client_stops, "nap", nap)
+    monkeypatch.setattr(client_asking, "nap", nap)
     threads = [threading.Thread(target=work, args=(percent,)) for percent in ("3", "4", "5", "6")]
     for thread in threads:
         thread.start()

@@ -1,30 +1,24 @@
 """config.toml: what ships is right, what is read of it is exact, and flags and files are held to the same rules."""
 
 import math
+import re
 import tomllib
 from decimal import Decimal
+from typing import get_type_hints
 
 import msgspec
 import pytest
 
 from pipeline.config import DEFAULT_PATH, Config, load_config, parse_config, with_overrides, with_symbols
+from pipeline.config_risk import InstrumentLimitsSection, LimitsSection, StrategyLimitsSection
 from pipeline.config_rules import key_paths
 from pipeline.config_schema import RiskSection
 from pipeline.errors import ConfigurationError
-from pipeline.messages import PRODUCT_LIMIT, QUANTITY_LOTS_LIMIT
+from pipeline.money import money_of
+from tests.limit_texts import FREE, MINIMAL
 
-LIMITS = {"max_order_quantity": "1", "max_order_notional": "1", "max_position_notional": "unlimited"}
-MINIMAL = """
-[risk]
-max_order_quantity = "1"
-max_order_notional = "1"
-max_position_notional = "unlimited"
-[[instruments]]
-symbol = "AAPL"
-tick_size = "0.01"
-lot_size = "1"
-start_price = "100.00"
-"""
+#: Keys that the file only shows in comments: rows of overrides, of which it needs none.
+OVERRIDES = ("risk.strategies[].", "risk.instruments[].")
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +48,36 @@ def test_shipped_file_holds_every_key_and_no_other():
     """Whoever opens config.toml sees every setting there is."""
     table = tomllib.loads(DEFAULT_PATH.read_text(encoding="utf-8"))
 
-    assert set(key_paths(Config)) == present_paths(table)
+    paths = {path for path in key_paths(Config) if not path.startswith(OVERRIDES)}
+    # Of the lists of overrides only what they would hold is a key.
+    assert paths == present_paths(table)
+
+
+def test_shipped_file_names_every_key_of_an_override():
+    """What one strategy or instrument may have of its own is told where such a row would stand."""
+    text = DEFAULT_PATH.read_text(encoding="utf-8")
+    legend = text[text.index("# Limits of one strategy in place") : text.index("[risk.breaker]")]
+
+    assert {"slot", "session", "restricted"} <= set(
+        get_type_hints(StrategyLimitsSection) | get_type_hints(InstrumentLimitsSection)
+    )
+    assert [] == [key for key in get_type_hints(InstrumentLimitsSection) if key not in legend]
+    uncommented = re.sub(r"^#   (\[\[risk|\w+ = )", r"\1", text, flags=re.MULTILINE)
+    risk = parse_config(uncommented, "config.toml").risk
+    assert (1, "BTCUSDT") == (risk.strategies[0].slot, risk.instruments[0].symbol)
 
 
 def test_shipped_file_equals_the_defaults(shipped):
-    """A key left out means what config.toml shows; only instruments and limits have no default."""
-    defaults = Config(risk=RiskSection(**LIMITS))
+    """A key left out means what config.toml shows; only instruments, rates and limits have no default."""
+    defaults = Config(risk=RiskSection(strategy=LimitsSection(**FREE), **FREE))
+    replace = msgspec.structs.replace
 
-    assert msgspec.structs.replace(shipped, instruments=(), risk=defaults.risk) == defaults
-    assert defaults.risk.stops == shipped.risk.stops
+    assert defaults == replace(
+        shipped,
+        instruments=(),
+        account=replace(shipped.account, rates=()),
+        risk=replace(shipped.risk, strategy=defaults.risk.strategy, **FREE),
+    )
 
 
 def test_shipped_file_explains_every_key_with_a_comment():
@@ -75,7 +90,8 @@ def test_shipped_file_explains_every_key_with_a_comment():
         elif " = " in line and "#" not in line:
             bare.append((section, line.split(" = ")[0]))
 
-    assert all(section == "[[instruments]]" or section.startswith("[workers.") for section, _ in bare)
+    legends = ("[[instruments]]", "[risk]", "[risk.strategy]")
+    assert all(section in legends or section.startswith("[workers.") for section, _ in bare)
     assert [] == [key for _, key in bare if f"\n#   {key} " not in text]
 
 
@@ -89,14 +105,35 @@ def test_shipped_instruments_are_whole_and_start_on_their_ticks(shipped):
 
 
 def test_shipped_demo_may_reverse_its_position_in_every_instrument(shipped):
-    """The demo's reversing order, twice its position, passes the limits that ship, also a fifth higher."""
-    table, lots = shipped.instrument_table, 2 * shipped.strategies.demo.quantity_lots
-    order_lots_max = shipped.risk.order_lots_max(table)
-    order_tick_lots_max = shipped.risk.order_tick_lots_max(table)
+    """The demo's reversing order, twice its position, passes the limits that ship, also a fifth higher, as do all."""
+    table = shipped.instrument_table
+    money = money_of(table, shipped.account)
+    quantity = shipped.strategies.demo.quantity_lots
+    notionals = [
+        money.decimal(12 * quantity * ticks * money.value_units[index]) / 10
+        for index, ticks in enumerate(shipped.start_price_ticks)
+    ]
+    gross = sum(notionals)
 
-    for index, ticks in enumerate(shipped.start_price_ticks):
-        assert lots <= order_lots_max[index]
-        assert 1.2 * ticks * lots <= order_tick_lots_max[index]
+    for limits in (shipped.risk, shipped.risk.strategy):
+        assert 2 * quantity <= Decimal(limits.max_order_quantity)
+        assert 2 * max(notionals) <= Decimal(limits.max_order_notional)
+        assert max(notionals) <= Decimal(limits.max_position_notional)
+        assert gross <= min(Decimal(limits.max_gross_exposure), Decimal(limits.max_net_exposure))
+        assert gross <= Decimal(limits.max_leverage) * Decimal(shipped.account.balance)
+        assert 100 * max(notionals) <= Decimal(limits.max_concentration_percent) * Decimal(shipped.account.balance)
+        assert len(table) <= int(limits.max_open_positions)
+
+
+def test_shipped_limits_leave_room_for_a_fall_by_a_tenth(shipped):
+    """Positions of the demo that all lose a tenth at once, as in its flash crash, trip no breaker by their loss."""
+    table = shipped.instrument_table
+    money = money_of(table, shipped.account)
+    lots = shipped.strategies.demo.quantity_lots
+    gross = money.decimal(sum(lots * ticks * money.value_units[index] for index, ticks in enumerate(shipped.start_price_ticks)))
+
+    for limits in (shipped.risk, shipped.risk.strategy):
+        assert gross / 10 < min(Decimal(limits.max_daily_loss), Decimal(limits.max_drawdown), Decimal(limits.max_weekly_loss))
 
 
 # What is read of it
@@ -117,6 +154,11 @@ def test_derived_values_are_exact_integers(shipped):
     assert (5_000_000, 3_000_000_000) == (shipped.workers.risk.park_after_ns, shipped.workers.hang_after_ns)
     assert (60_000_000_000, 5_000_000_000) == (shipped.supervisor.restart_window_ns, shipped.supervisor.drain_ns)
     assert 250_000_000 == shipped.sidecar.flush_ns
+    breaker = shipped.risk.breaker
+    assert (0, 60_000_000_000, 100_000_000) == (breaker.cooldown_ns, breaker.reject_window_ns, breaker.review_ns)
+    assert (200_000, 0, 0) == (
+        shipped.risk.order_rate_reserve_ppm, shipped.execution.paper.fee_ppm, shipped.account.day_start_ns,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -148,25 +190,6 @@ def test_start_time_with_an_offset_becomes_utc(shipped):
     config = with_overrides(shipped, {"feed.simulator.start_time": "2026-01-05T09:30:00.000001-05:00"})
 
     assert 1_767_623_400_000_001_000 == config.feed.simulator.start_ns
-
-
-def test_limits_become_integers_rounded_down_per_instrument(shipped):
-    """One amount of money is another count of tick·lots for each instrument, never more than was allowed."""
-    config = with_overrides(shipped, {"risk.max_order_quantity": "2.0019", "risk.max_order_notional": "1.26"})
-    table = config.instrument_table
-    btc, mes = table.index("BTCUSDT"), table.index("MESZ6")
-
-    assert (2001, 2) == (config.risk.order_lots_max(table)[btc], config.risk.order_lots_max(table)[mes])
-    assert (12_600, 1) == (config.risk.order_tick_lots_max(table)[btc], config.risk.order_tick_lots_max(table)[mes])
-
-
-def test_limits_unlimited_become_the_bounds_of_decode(shipped):
-    """Unlimited still cannot overflow a kernel."""
-    config = with_overrides(shipped, dict.fromkeys((f"risk.{key}" for key in LIMITS), "unlimited"))
-    table = config.instrument_table
-
-    assert {QUANTITY_LOTS_LIMIT - 1} == set(config.risk.order_lots_max(table))
-    assert {PRODUCT_LIMIT - 1} == set(config.risk.order_tick_lots_max(table)) | set(config.risk.position_tick_lots_max(table))
 
 
 def test_scenario_mask_marks_named_symbols_or_all(shipped):

@@ -7,19 +7,7 @@ import pytest
 from pipeline.config import Config, load_config, parse_config, with_overrides
 from pipeline.config_checks import RING_BYTES_MAX, ring_bytes
 from pipeline.errors import ConfigurationError
-
-LIMITS = ("max_order_notional", "max_order_quantity", "max_position_notional")
-MINIMAL = """
-[risk]
-max_order_quantity = "1"
-max_order_notional = "1"
-max_position_notional = "unlimited"
-[[instruments]]
-symbol = "AAPL"
-tick_size = "0.01"
-lot_size = "1"
-start_price = "100.00"
-"""
+from tests.limit_texts import MINIMAL
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +62,27 @@ def override_message(config: Config, overrides: dict) -> str:
         ("risk.max_order_notional", "-5", '"-5" is not allowed', "above 0"),
         ("risk.max_order_notional", "nan", '"nan" is not allowed', "above 0"),
         ("risk.max_order_notional", "Unlimited", '"Unlimited" is not allowed', '"unlimited"'),
+        ("risk.strategy.max_drawdown", True, "true is no text", '"unlimited"'),
+        ("risk.max_open_positions", -1, "-1 is no whole number", "a whole number from 0"),
+        ("risk.max_open_positions", 2.0, "2.0 is no whole number", "a whole number from 0"),
+        ("risk.max_open_positions", True, "true is not allowed", "a whole number from 0"),
+        ("risk.max_open_positions", 1 << 1_000, "a huge number is not allowed", "a whole number from 0"),
+        ("risk.max_orders_per_second", 0, "0 is out of range", "from 1 to 1000000"),
+        ("risk.price_collar_percent", 0, "0 is out of range", "0.0001 to 99 percent"),
+        ("risk.price_collar_percent", 5.00001, "5.00001 has more than 4 decimal places", 'or "unlimited"'),
+        ("risk.price_collar_percent", math.nan, "nan is no number", "0.0001 to 99 percent"),
+        ("risk.max_leverage", 2, "2 is no text", "a number in quotes from 0.000001 to 1000"),
+        ("risk.order_burst", 0, "0 is out of range", "1 to 1000 orders"),
+        ("risk.session", "", '"" is not allowed', '"always"'),
+        ("risk.blackouts", "2026", '"2026" is not allowed', "a list such as"),
+        ("risk.breaker.state", "killed", '"killed" is not allowed', '"reducing" or "halted"'),
+        ("risk.breaker.review_ms", 0, "0 is out of range", "1 to 60000 milliseconds"),
+        ("account.currency", "usd", '"usd" is not allowed', "3 to 8 capital letters"),
+        ("account.balance", "0", '"0" is not allowed', "a decimal above 0"),
+        ("account.balance", "1.0000001", '"1.0000001" is not allowed', "at most 6 places"),
+        ("account.day_start_utc", "24:00", '"24:00" is not allowed', '"00:00"'),
+        ("execution.paper.fee_percent", 0.00001, "0.00001 has more than 4 decimal places", "0 to 10 percent"),
+        ("execution.paper.fee_per_unit", "-1", '"-1" is not allowed', "from 0 to 1000"),
         ("risk.stops.default_stop_percent", 2.00001, "2.00001 has more than 4 decimal places", "at most 4 decimal places"),
         ("risk.stops.default_stop_percent", 0, "0 is out of range", "0.0001 to 99 percent"),
         ("risk.stops.default_stop_percent", 100, "100 is out of range", "0.0001 to 99 percent"),
@@ -174,20 +183,6 @@ def test_unknown_section_names_the_nearest(shipped):
     """A section is a key too, in the file and on the command line."""
     assert "unknown key sidcar = {...} (my.toml): did you mean sidecar?" == message(f"{MINIMAL}[sidcar]\nenabled = true\n")
     assert "did you mean feed.simulator?" in override_message(shipped, {"feed.simlator.seed": 2})
-
-
-@pytest.mark.parametrize("limit", LIMITS)
-def test_missing_limit_is_refused_and_says_how_to_lift_it(limit):
-    """Not set never means not limited."""
-    text = message("\n".join(line for line in MINIMAL.splitlines() if not line.startswith(limit)))
-
-    remedy = 'write a decimal such as "1000000", or "unlimited" for no limit'
-    assert f"risk.{limit} is missing, and a missing limit blocks every order (my.toml): {remedy}" == text
-
-
-def test_missing_risk_section_is_refused():
-    """An empty file has no limits either."""
-    assert "risk is missing, and a missing limit blocks every order" in message("")
 
 
 def test_missing_instrument_key_is_told_with_what_to_write():

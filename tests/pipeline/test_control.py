@@ -228,7 +228,7 @@ def test_control_reading_end_follows_the_events(instance_name):
     with served(instance_name) as instance:
         holding(instance, 0)
         instance.turn()
-        view = instance.control._place.view
+        view = instance.control.place.view
         index = instance.control._reader
         assert 0 == view.events.depth(index)
         assert 0 == view.events.missed(index)

@@ -12,6 +12,7 @@ from pipeline import topology
 from pipeline.client import Client
 from pipeline.config import config_to_json, load_config
 from pipeline.errors import UserError
+from pipeline.log import read_lines
 from pipeline.messages import BUY, ORDER, REQUEST, SELL
 from pipeline.strategies.demo import EXIT_FENCED, EXIT_OK, EXIT_USER_ERROR, Demo, Settings
 from shm import heartbeat
@@ -235,5 +236,5 @@ def test_demo_process_without_an_instance_says_one_line():
     with spawned("-m", DEMO, f"test-never-{os.getpid()}", "0", "1") as process:
         _, errors, code = answer_of(process)
     assert EXIT_USER_ERROR == code
-    assert errors.startswith("error: no instance")
+    assert [("error", True)] == [(level, message.startswith("no instance")) for level, message in read_lines(errors)]
     assert 1 == errors.count("\n")

@@ -5,7 +5,19 @@ import pickle
 import pytest
 
 from pipeline import errors
-from pipeline.errors import ConfigurationError, UserError, nearest, one_line
+from pipeline.errors import (
+    ConfigurationError,
+    DatabaseError,
+    ExecutionError,
+    MarketDataError,
+    NetworkError,
+    OrderValidationError,
+    RecordingError,
+    RiskCheckError,
+    UserError,
+    nearest,
+    one_line,
+)
 
 
 def test_user_error_as_text_is_one_line_of_what_where_remedy():
@@ -31,8 +43,9 @@ def test_one_line_with_ordinary_unicode_leaves_it_alone():
 
 @pytest.mark.parametrize(
     "kind",
-    ["ConfigurationError", "InstrumentError", "RecordingError", "MarketDataError", "InstanceError", "LaunchError"],
-)
+    ["ConfigurationError", "InstrumentError", "RecordingError", "MarketDataError", "InstanceError", "LaunchError",
+     "OrderValidationError", "RiskCheckError", "ExecutionError", "NetworkError", "DatabaseError"],
+)  # fmt: skip
 def test_user_errors_all_kinds_survive_pickling(kind):
     """An error can cross from a worker to the supervisor with its three parts."""
     error = pickle.loads(pickle.dumps(getattr(errors, kind)("what", "where", "remedy")))
@@ -64,3 +77,47 @@ def test_nearest_ignores_case_and_leaves_out_the_unlike():
     """A word typed in the wrong case finds its twin; a word like none finds nothing."""
     assert ["AAPL"] == nearest("aapl", ["MSFT", "AAPL", "SPY"])
     assert [] == nearest("zzzz", ["MSFT", "AAPL", "SPY"])
+
+
+def test_risk_check_error_as_dict_tells_the_check_and_what_it_is_about():
+    """A program finds the check, whose limit it is, the order, the value and the limit; a person reads one line."""
+    error = RiskCheckError(
+        "position limit: 150,000.00 USD would exceed 100,000.00 USD", "strategy 1", "send less", check="position_limit",
+        scope="strategy 1", limit_name="max_position_notional", symbol="AAPL", order_id=7, value="150,000.00 USD",
+        limit="100,000.00 USD",
+    )  # fmt: skip
+
+    assert "position limit: 150,000.00 USD would exceed 100,000.00 USD (strategy 1): send less" == str(error)
+    assert {
+        "what": "position limit: 150,000.00 USD would exceed 100,000.00 USD", "where": "strategy 1", "remedy": "send less",
+        "retryable": False, "check": "position_limit", "scope": "strategy 1", "limit_name": "max_position_notional",
+        "symbol": "AAPL", "order_id": 7, "value": "150,000.00 USD", "limit": "100,000.00 USD",
+    } == error.as_dict()  # fmt: skip
+
+
+def test_operating_error_without_details_leaves_them_out():
+    """What is not told is no key; a value of 0 is told."""
+    plain, zero = OrderValidationError("no side", "order", "say buy or sell"), OrderValidationError("a", "b", "c", value=0)
+
+    assert {"what": "no side", "where": "order", "remedy": "say buy or sell", "retryable": False} == plain.as_dict()
+    assert 0 == zero.as_dict()["value"]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(ExecutionError, False), (NetworkError, True), (DatabaseError, False)])
+def test_outside_errors_by_kind_say_whether_to_try_again(kind, expected):
+    """Each kind has its usual answer, one error may have another, and the count of retries goes along."""
+    assert expected is kind("a", "b", "c").retryable
+    assert (not expected) is kind("a", "b", "c", retryable=not expected).retryable
+    assert 3 == kind("a", "b", "c", retries=3).as_dict()["retries"]
+
+
+def test_operating_error_through_a_pickle_keeps_its_details():
+    """The details cross from process to process with the three parts."""
+    error = ExecutionError("venue did not answer", "AAPL", "wait", symbol="AAPL", order_id=5, retryable=True, retries=2)
+
+    assert error.as_dict() == pickle.loads(pickle.dumps(error)).as_dict()
+
+
+def test_recording_error_in_the_tree_is_one_of_market_data():
+    """Who catches errors of market data catches a damaged recording as well."""
+    assert issubclass(RecordingError, MarketDataError)

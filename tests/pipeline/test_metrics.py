@@ -15,13 +15,25 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.messages import ARMED, REJECT_QUANTITY, TRIGGERED
+from pipeline.messages import ARMED, HALTED, KILLED, REJECT_QUANTITY, TRIGGERED
+from pipeline.risk.limits import NOT_SET, free_limits, write_limits
 from pipeline.sidecar.metrics import LE_EXPONENTS, process_memory
-from pipeline.tables import MARK, POSITION, STOP
+from pipeline.tables import (
+    LIMIT_NAMES,
+    MARK,
+    POSITION,
+    SCOPE_DAY_PNL,
+    SCOPE_PEAK,
+    SCOPE_RESTRICTED,
+    SCOPE_STATE,
+    SCOPE_WORDS,
+    SENT_ORDER,
+    STOP,
+)
 from pipeline.topology import COUNTERS, ENTRIES_ALLOWED, RESTARTS, STARTED_NS, WORKERS
 from shm import counters, heartbeat, histogram
 from shm.heartbeat import BEAT_NS, PID, PORT, START, STATE, State, process_start
-from tests.pipeline.sidecar_instance import Instance, made_instance, records_of
+from tests.pipeline.sidecar_instance import MONEY, SIZES, Instance, made_instance, records_of
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -140,6 +152,66 @@ def test_metrics_stops_and_positions_are_those_of_the_tables(instance: Instance)
     assert 50.0 == value(samples, "unrealised_pnl", symbol="MESZ6", currency="USD")
     assert -12.5 == value(samples, "realised_pnl", symbol="MESZ6", currency="USD")
     assert ("stopline_unrealised_pnl", frozenset({("symbol", "AAPL"), ("currency", "USD")})) not in samples
+
+
+def test_metrics_account_adds_up_and_is_told_by_strategy(instance: Instance) -> None:
+    """Equity is the balance with every strategy's P&L; exposure, drawdown and the day come from the same numbers."""
+    make_busy(instance)
+    scopes = instance.segment.array("scopes")
+    scopes[SCOPE_PEAK], scopes[SCOPE_DAY_PNL] = 100_000_000, 7_000_000
+    samples = scrape(instance)
+    usd = {"currency": "USD"}
+    # 50.00 and -0.04 unrealised, -12.50 realised, 0.25 of fees.
+    pnl = 50.0 - 0.04 - 12.5 - 0.25
+    assert float(MONEY.decimal(MONEY.balance_units)) == value(samples, "account_balance", **usd)
+    assert 10_000_000 + pnl == pytest.approx(value(samples, "account_equity", **usd), abs=1e-9)
+    assert 10_000_100 == value(samples, "account_peak_equity", **usd)
+    for name, expected in (
+        ("realised_pnl", -12.5), ("unrealised_pnl", 49.96), ("fees", 0.25), ("daily_pnl", pnl - 7), ("drawdown", 100 - pnl),
+        ("gross_exposure", 10 * 20_005 * 1.25 + 4 * 90.01), ("net_exposure", 10 * 20_005 * 1.25 - 4 * 90.01),
+    ):  # fmt: skip
+        assert expected == pytest.approx(value(samples, f"account_{name}", **usd), abs=1e-9), name
+    assert -12.5 == value(samples, "strategy_realised_pnl", strategy="strategy0", **usd)
+    assert -0.04 == value(samples, "strategy_unrealised_pnl", strategy="strategy1", **usd)
+
+
+def test_metrics_limits_are_as_the_file_writes_them(instance: Instance) -> None:
+    """In the file's own units, of the account and of each strategy; unlimited is +Inf, not set is no number."""
+    rows = free_limits(SIZES.scope_count)
+    rows["max_daily_loss"][0], rows["price_collar_percent"][1], rows["max_leverage"][0] = 5_000_000_000, 52_500, 2_000_000
+    rows["max_executions"][2] = NOT_SET
+    write_limits(instance.segment, rows)
+    samples = scrape(instance)
+    assert 5000.0 == value(samples, "limit", scope="account", limit="max_daily_loss")
+    assert 5.25 == value(samples, "limit", scope="strategy0", limit="price_collar_percent")
+    assert np.inf == value(samples, "limit", scope="strategy1", limit="max_daily_loss")
+    assert np.isnan(value(samples, "limit", scope="strategy1", limit="max_executions"))
+    assert 3 * len(LIMIT_NAMES) == sum(name == "stopline_limit" for name, _ in samples)
+    assert 20_000_000 == value(samples, "account_buying_power", currency="USD")
+
+
+def test_metrics_trading_states_show_the_account_the_strategies_and_who_else_is_strict(instance: Instance) -> None:
+    """One of four for each; an instrument while it is not ACTIVE; trips of the breaker and symbols that are restricted."""
+    scopes = instance.segment.array("scopes")
+    scopes[SCOPE_STATE], scopes[4 * SCOPE_WORDS + SCOPE_STATE], scopes[3 * SCOPE_WORDS + SCOPE_RESTRICTED] = HALTED, KILLED, 1
+    set_counter(instance, "risk", "breaker_trips", 3)
+    samples = scrape(instance)
+    states = {
+        labels["scope"]: labels["state"]
+        for labels, on in ((dict(pairs), on) for (name, pairs), on in samples.items() if name == "stopline_trading_state")
+        if on
+    }
+    assert {"account": "halted", "strategy0": "active", "strategy1": "active", "BTCUSDT": "killed"} == states
+    assert 1 == value(samples, "restricted", symbol="AAPL")
+    assert 3 == value(samples, "breaker_trips_total")
+
+
+def test_metrics_working_orders_are_counted_by_strategy(instance: Instance) -> None:
+    """Rows of the table of sent orders that have an order; strategies without any show 0."""
+    for row, position in enumerate((3, 5, 5)):
+        set_row(instance, "sent", SENT_ORDER, row, order_id=row + 1, position=position)
+    samples = scrape(instance)
+    assert (0, 3) == tuple(value(samples, "working_orders", strategy=name) for name in ("strategy0", "strategy1"))
 
 
 def test_metrics_latency_buckets_count_what_was_recorded(instance: Instance) -> None:
@@ -263,7 +335,7 @@ def make_busy(instance: Instance) -> None:
         set_row(instance, "stops", STOP, row, state=stop_state, owed=owed)
     set_row(
         instance, "positions", POSITION, 2, instrument=2, strategy=0, quantity_lots=10, cost_tick_lots=200_000, fill_count=3,
-        realised_tick_lots=-10,
+        realised_tick_lots=-10, fee_units=250_000,
     )  # fmt: skip
     set_row(
         instance, "positions", POSITION, 4, instrument=1, strategy=1, quantity_lots=-4, cost_tick_lots=-3_600_000, fill_count=1

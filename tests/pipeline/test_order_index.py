@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.execution.order_index import NOT_SEEN, forget, make_index, recall, remember
+from pipeline.order_index import NOT_SEEN, forget, make_index, recall, remember
 from shm.jit import njit
 
 pytestmark = pytest.mark.jitless

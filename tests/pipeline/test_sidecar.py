@@ -15,17 +15,16 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.errors import LaunchError
+from pipeline.errors import DatabaseError, LaunchError
 from pipeline.messages import TIMER
-from pipeline.sidecar.store import DatabaseError
-from pipeline.sidecar.worker import SidecarStage
+from pipeline.sidecar.worker import GATING, SidecarStage
 from pipeline.topology import SIDECAR_COUNTERS
 from shm import counters
 from shm.heartbeat import COMMAND, PORT, Command
 from tests.pipeline.sidecar_instance import Instance, config_for, made_instance, records_of
 
 ROOT = Path(__file__).parent.parent.parent
-RINGS = ("ticks", "orders", "reports", "events")
+RINGS = ("ticks", "orders", "reports", "events", "notes")
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_sidecar_stores_every_ring_and_counts_it(instance: Instance) -> None:
     stage.close()
     ticks = [seq for seq, kind in enumerate(records_of("ticks", 200)["kind"]) if kind != TIMER]
     assert ticks == stored(instance, "ticks")
-    for table in ("orders", "reports", "events"):
+    for table in GATING:
         assert list(range(200)) == stored(instance, table)
     seen = counts(instance)
     assert (len(ticks), 200, 200, 200, 0) == tuple(
@@ -92,7 +91,7 @@ def test_sidecar_restarted_goes_on_where_it_was(instance: Instance) -> None:
         send(instance, 150, 150 * turn)
         run_until_drained(stage)
         stage.close()
-    for table in ("orders", "reports", "events"):
+    for table in GATING:
         assert list(range(450)) == stored(instance, table)
     assert 450 == counts(instance)["orders_stored"]
 
@@ -150,7 +149,7 @@ def test_sidecar_killed_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> No
     told = json.loads(done.stdout)
     assert told["killed"] >= 24, told
     connection = duckdb.connect(str(tmp_path / "history.duckdb"), read_only=True)
-    for table in ("orders", "reports", "events"):
+    for table in GATING:
         rows = connection.execute(f"SELECT seq FROM {table} ORDER BY seq").fetchall()
         assert list(range(told["sent"][table])) == [row[0] for row in rows]
     ticks = [row[0] for row in connection.execute("SELECT seq FROM ticks ORDER BY seq").fetchall()]
@@ -178,7 +177,7 @@ def test_sidecar_with_a_full_disk_keeps_the_rows_and_the_metrics(instance: Insta
     assert "flush failed, next try in 0.25 s" in caplog.text
     run_until_drained(stage)
     stage.close()
-    for table in ("orders", "reports", "events"):
+    for table in GATING:
         assert list(range(256)) == stored(instance, table)
     assert 231 == len(stored(instance, "ticks"))
     assert counts(instance)["flush_errors"] >= 2

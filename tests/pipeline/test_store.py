@@ -11,10 +11,11 @@ import duckdb
 import numpy as np
 import pytest
 
+from pipeline.errors import DatabaseError
 from pipeline.messages import EVENT, NON_FINITE, ORDER, QUOTE, REPORT, TICK, TRADE
-from pipeline.sidecar.store import DatabaseError, Run, Store, StoreError, check_database
+from pipeline.sidecar.store import Run, Store, StoreError, check_database
 from pipeline.sidecar.streams import Batch, Progress
-from tests.pipeline.sidecar_instance import INSTRUMENTS, records_of
+from tests.pipeline.sidecar_instance import INSTRUMENTS, MONEY, SIZES, records_of
 
 EPOCH = 1_767_000_000_000_000_007
 EVENT_NS = 1_767_623_400_000_000_123
@@ -29,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
     """An open, empty store."""
-    opened = Store(path, EPOCH, INSTRUMENTS)
+    opened = Store(path, EPOCH, INSTRUMENTS, MONEY, SIZES.strategies)
     yield opened
     opened.close()
 
@@ -136,7 +137,7 @@ def test_store_progress_is_that_of_its_epoch(store: Store, path: Path) -> None:
     store.write([batch_of("orders", records_of("orders", 4))])
     assert {"orders": Progress(4, 4, 0)} == store.progress()
     store.close()
-    other = Store(path, EPOCH + 1, INSTRUMENTS)
+    other = Store(path, EPOCH + 1, INSTRUMENTS, MONEY, SIZES.strategies)
     assert {} == other.progress()
     other.write([batch_of("orders", records_of("orders", 2))])
     other.close()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,21 @@ import pytest
 
 from pipeline import topology
 from pipeline.config import config_to_json, load_config
-from pipeline.messages import BUY, LONG, SELL, TRIGGERED
+from pipeline.messages import BUY, BY_PERSON, HALTED, LONG, SELL, TRIGGERED
+from pipeline.money import money_of
 from pipeline.summary import losses, summarize, write_summary
-from pipeline.tables import MARK, POSITION, STOP, STOP_TERMS, VENUE_FILL
+from pipeline.tables import (
+    MARK,
+    POSITION,
+    SCOPE_FEES,
+    SCOPE_REASON,
+    SCOPE_STATE,
+    SCOPE_WORDS,
+    SENT_ORDER,
+    STOP,
+    STOP_TERMS,
+    VENUE_FILL,
+)
 from pipeline.topology import COUNTERS, Sizes
 from pipeline.view import View
 from shm import counters, rows
@@ -31,6 +44,7 @@ def segment(instance_name: str) -> Iterator[Segment]:
             "sizes": SIZES._asdict(),
             "instruments": config.instrument_table.to_json(),
             "config": config_to_json(config),
+            "account": money_of(config.instrument_table, config.account).to_json(),
             "placement": {name: {"core": 0, "wait": 3} for name in topology.WORKERS},
         }
         topology.set_up(made, SIZES, {})
@@ -103,6 +117,54 @@ def test_summarize_positions_are_exact_money_at_the_price_at_which_they_can_be_l
     (position,) = summarize(View(segment))["positions"]
     assert ("AAPL", "100", "267.50") == tuple(position[key] for key in ("symbol", "quantity", "entry"))
     assert ("0.00", "1.00") == (position["realised"], position["unrealised"])
+
+
+def test_summarize_account_adds_up_in_its_own_currency(segment: Segment) -> None:
+    """USD and USDT positions, fees taken off, come to one P&L; every strategy and whoever is strict is told."""
+    bitcoin = 5
+    set_position(segment, 0, 0, 100, 26_750)
+    set_position(segment, 1, bitcoin, -10, 938_000)
+    segment.array("positions.copies", POSITION)["fee_units"][1] = 1_250_000
+    segment.array("marks", MARK)["bid_ticks"][0], segment.array("marks", MARK)["ask_ticks"][bitcoin] = 26_751, 938_010
+    segment.array("scopes")[SCOPE_WORDS + SCOPE_STATE] = HALTED
+    segment.array("scopes")[SCOPE_WORDS + SCOPE_REASON] = BY_PERSON
+    sent = segment.array("sent.copies", SENT_ORDER)
+    sent["order_id"][0], sent["position"][0] = 9, SIZES.instruments + bitcoin
+    summary = summarize(View(segment))
+    account = summary["account"]
+    # 100 lots won a tick of 0.01; 10 lots of 0.001 lost ten ticks of 0.10; 1.25 paid.
+    assert ("1.00", "-0.01000") == tuple(position["unrealised"] for position in summary["positions"])
+    assert [("1.25", "-0.25"), ("0.00", "-0.01")] == [(row["fees"], row["pnl"]) for row in summary["positions"]]
+    assert ("USD", "-0.26", "0.99", "1.25") == tuple(account[key] for key in ("currency", "pnl", "unrealised", "fees"))
+    assert Decimal(account["balance"]) - Decimal("0.26") == Decimal(account["equity"])
+    assert [(0, "-0.25", 0, "halted"), (1, "-0.01", 1, "active")] == [
+        (row["strategy"], row["pnl"], row["working_orders"], row["trading_state"]) for row in account["strategies"]
+    ]
+    assert [{"scope": "strategy 0", "state": "halted", "reason": "person"}] == account["strict"]
+    assert summary == json.loads(json.dumps(summary))
+
+
+def test_losses_totals_unlike_the_rows_are_told(segment: Segment) -> None:
+    """Risk's own sums and the sum of the positions may not differ by a single unit."""
+    table = rows.open_table(segment, "positions", POSITION)
+    table.copies["fill_count"][0], table.copies["fee_units"][0] = 1, 5
+    words = segment.array("scopes")
+    for scope in (0, 1, 1 + SIZES.strategies):
+        words[scope * SCOPE_WORDS + SCOPE_FEES] = 5
+    set_fill(segment, 0, 0, BUY, 0)
+    assert [] == losses(summarize(View(segment)))
+    words[SCOPE_FEES] = 6
+    assert ["the account's totals differ from the sum of its positions: reconcile them by hand"] == losses(
+        summarize(View(segment))
+    )
+
+
+def test_view_working_orders_are_those_of_the_table_in_their_order(segment: Segment) -> None:
+    """Free rows are left out; who was sent first comes first."""
+    sent = segment.array("sent.copies", SENT_ORDER)
+    for place, (order_id, sent_ns) in enumerate(((7, 30), (0, 10), (8, 20))):
+        sent["order_id"][2 * place], sent["sent_ns"][2 * place] = order_id, sent_ns
+    assert [8, 7] == View(segment).working_orders()["order_id"].tolist()
 
 
 def test_losses_position_unlike_the_venues_record_is_told(segment: Segment) -> None:

@@ -66,3 +66,20 @@ def test_cache_folder_given_by_the_environment_holds_one_for_each_sources(tree: 
     second = folder_of(tree, NUMBA_CACHE_DIR=mine)
     assert first != second
     assert {tmp_path / "mine"} == {first.parent, second.parent}
+
+
+@pytest.mark.processes
+def test_cache_folder_written_by_two_processes_at_once_gives_each_its_own_code(tree: Path, tmp_path: Path) -> None:
+    """Overloads of one kernel that two processes compile at the same time are never mixed up."""
+    (tree / "pipeline" / "twice.py").write_text("from shm.jit import njit\n\n\n@njit\ndef twice(x):\n    return x + x\n")
+    program = "import sys; from pipeline.twice import twice; print(twice({}))"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "mine"), "NUMBA_DISABLE_JIT": "0"}
+    arguments = ("3", "2.5", "True", "1j")
+
+    def start(argument: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", program.format(argument)]
+        return subprocess.Popen(command, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True)
+
+    for _ in range(2):
+        running = [start(argument) for argument in arguments]
+        assert ["6", "5.0", "2", "2j"] == [process.communicate()[0].strip() for process in running]

@@ -69,6 +69,18 @@ def test_claim_of_more_than_the_room_takes_nothing(segment: Segment) -> None:
     assert [FULL, 8] == [ring.claim(producer, 4), ring.claim(producer, 3)]
 
 
+def test_skip_moves_a_reader_past_what_is_overwritten_and_no_farther(segment: Segment) -> None:
+    """One that nobody waited for may gate from then on: its next record is the oldest that the ring holds whole."""
+    producer, (reader,) = open_ends(segment, LOSSY)
+    produce(producer, 2 * CAPACITY + 3)
+    ring.claim(producer, 2)  # overwritten, and never published
+    ring.skip_overwritten(reader.ring, reader.index)
+    _, (reader,) = open_ends(segment, GATING)
+    assert (CAPACITY + 5, CAPACITY + 5) == (int(reader.local[ring.AT]), missed(reader))
+    ring.skip_overwritten(reader.ring, reader.index)
+    assert CAPACITY + 5 == missed(reader)
+
+
 def test_claim_with_two_gating_readers_waits_for_the_slowest(segment: Segment) -> None:
     """The fast reader does not make room, nor does a lossy one hold any back."""
     producer, (fast, slow, _) = open_ends(segment, GATING, GATING, LOSSY)

@@ -1,7 +1,9 @@
 """tools/ctl.py and tools/top.py against real processes: an instance from tools/run.py, its crash, and its end."""
 
 import json
+import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -90,6 +92,34 @@ def test_ctl_of_a_real_run_tells_changes_and_ends_with_it(
         assert f"stop {done[0]['stop_id']} set: static on AAPL of strategy 0" in output
     assert not socket.exists()
     assert 2 == console.ask("status")[0]
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE_S)
+def test_ctl_of_a_run_whose_switch_a_signal_pulls_resumes_it(
+    tmp_path: Path, runtime_folder: Path, instance_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGUSR1 kills the account, a person resumes it with a reason, and a demo that is killed has its orders cancelled."""
+    console = Console(instance_name, capsys)
+    with running(tmp_path, instance_name, "--duration", "20", "--symbols", "AAPL") as process:
+        console.until(lambda answer: answer["positions"]["open"] == 1, "status")
+        process.send_signal(signal.SIGUSR1)
+        console.until(lambda answer: answer["trading"]["account"] == "killed", "status")
+        assert "person" == console.ask("account")[1]["account"]["state_reason"]
+        code, answer = console.ask("resume", "--reason", "a test of the switch")
+        assert (0, "active") == (code, answer["state"])
+        assert 0 == console.ask("set-limit", "max_order_notional", "12345", "--strategy", "3")[0]
+        rows = console.ask("limits", "--strategy", "3")[1]["limits"]
+        assert "12345" == {row["name"]: row["value"] for row in rows}["max_order_notional"]
+        (demo,) = [row for row in console.ask("strategies")[1]["strategies"] if row["pid"] is not None]
+        os.kill(demo["pid"], signal.SIGKILL)
+        console.until(lambda answer: answer["strategies"][0]["pid"] not in (None, demo["pid"]), "strategies")
+        output, _ = process.communicate()
+        assert 0 == process.returncode, output
+    assert "ALERT account is KILLED: working orders are being cancelled, and nothing new leaves" in output
+    assert "account is ACTIVE again (a test of the switch) (control, pid " in output
+    assert f"strategy 0 (pid {demo['pid']}) is gone without a word: it" in output
 
 
 @pytest.mark.processes

@@ -11,6 +11,12 @@ from pipeline.launch import Launch, plan
 from tools.report import closing
 from tools.status_screen import money_text
 
+#: The account of a run that won a little.
+ACCOUNT = {
+    "currency": "USD", "equity": "10000348.5", "pnl": "348.5", "realised": "250.00", "unrealised": "100.00", "fees": "1.50",
+    "drawdown": "51.50", "working_orders": 0, "strict": [],
+}  # fmt: skip
+
 
 @pytest.fixture
 def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launch:
@@ -32,6 +38,7 @@ def summary_of(**changed: Any) -> dict[str, Any]:
         "orders": {"submitted": 0, "entries": 0, "exits": 0, "filled": 0, "rejected": {}},
         "fills": 0,
         "stops": {"armed": 0, "triggered": 0, "by_kind": {}, "owed": 0},
+        "account": ACCOUNT,
         "positions": [],
         "latency_ns": {name: {"count": 0} for name in ("ingest_to_risk", "risk_to_execution", "tick_to_order")},
         "restarts": {},
@@ -94,3 +101,15 @@ def test_money_text_of_any_size_fits_ten_characters(amount: str, expected: str) 
     """An amount that is cut off reads as another amount."""
     assert expected == money_text(Decimal(amount))
     assert len(expected) <= 10
+
+
+def test_closing_account_is_one_line_with_who_may_not_trade(launch: Launch) -> None:
+    """Equity and P&L add up on one line; orders at work and scopes that are not active stand behind it."""
+    usual = "  account     equity 10,000,348.50 USD, P&L 348.50 (realised 250.00, unrealised 100.00, fees 1.50, drawdown 51.50)"
+    assert usual in report_of(launch).splitlines()
+    strict = [
+        {"scope": "account", "state": "reducing", "reason": "daily_loss"},
+        {"scope": "AAPL", "state": "halted", "reason": "person"},
+    ]
+    text = report_of(launch, account=ACCOUNT | {"working_orders": 2, "strict": strict})
+    assert f"{usual}, 2 orders at work; account REDUCING (daily loss), AAPL HALTED (person)" in text.splitlines()

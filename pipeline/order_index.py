@@ -1,4 +1,4 @@
-"""Which row of a table an order id has: a hash map of int64 ids, private to its process.
+"""Which row of a table an order id has: a hash map of int64 ids, private to its process. Risk, execution and venue have one.
 
 It holds exactly the ids of the table's rows: an id leaves it when its row is given to another order, so that no order that
 still works is ever forgotten, however many came after it. It is made anew from the table at each start.
