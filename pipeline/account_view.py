@@ -21,11 +21,11 @@ from pipeline.messages import (
     BY_WEEKLY_LOSS,
 )
 from pipeline.money import Money
-from pipeline.risk.limits import NOT_SET, UNLIMITED
 from pipeline.table_rows import committed_rows
 from pipeline.tables import (
     LIMITS,
     MARK,
+    NOT_SET,
     POSITION,
     SCOPE_COOLDOWN_NS,
     SCOPE_DAY_PNL,
@@ -38,6 +38,7 @@ from pipeline.tables import (
     SCOPE_STATE,
     SCOPE_WEEK_PNL,
     SCOPE_WORDS,
+    UNLIMITED,
 )
 from pipeline.topology import ACCOUNT, Sizes
 from shm.rows import open_table

@@ -14,8 +14,7 @@ from pipeline.config_values import UNLIMITED as UNLIMITED_WORD
 from pipeline.errors import ConfigurationError, nearest
 from pipeline.instruments import EXACT, parse_decimal
 from pipeline.money import Money, grouped
-from pipeline.risk.limits import NOT_SET, UNLIMITED
-from pipeline.tables import LIMIT_NAMES
+from pipeline.tables import LIMIT_NAMES, NOT_SET, UNLIMITED
 
 MONEY, QUANTITY, PERCENT, COUNT, RATIO, MILLISECONDS = "money", "quantity", "percent", "count", "ratio", "milliseconds"
 #: Forms that config.toml writes in quotes, so that they stay exact; the others are numbers there.

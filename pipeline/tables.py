@@ -64,6 +64,8 @@ LIMITS = np.dtype(
     align=True,
 )
 LIMIT_NAMES = tuple(LIMITS.names or ())
+#: A limit that blocks because nobody set it, and one that was written out as "unlimited".
+NOT_SET, UNLIMITED = -2, -1
 
 #: Risk's. One order that was sent and has not ended, exits included; a free row has order_id 0.
 SENT_ORDER = np.dtype(

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline import tables
 from pipeline.messages import ATR, BID_ASK, LAST, REDUCING, STATIC, TAKE_PROFIT, TIME, TRAILING
 from pipeline.tables import LIMIT_NAMES, LIMITS, STOP_TERMS
 from shm.rows import open_table
 from shm.segment import Segment
 
-#: A limit that blocks because nobody set it, and one that was written out as "unlimited".
-NOT_SET, UNLIMITED = -2, -1
+#: As they stand in the rows. Whoever only reads a configuration takes them from there, and waits for no numba.
+NOT_SET, UNLIMITED = tables.NOT_SET, tables.UNLIMITED
 #: Ids of the limits: places of the fields of LIMITS, which bear the same names.
 (
     MIN_ORDER_QUANTITY,
