@@ -15,6 +15,7 @@ import pytest
 
 from pipeline import topology
 from pipeline.config import DEFAULT_PATH
+from pipeline.log import read_lines
 from pipeline.messages import BUY, MARKET, REQUEST, SELL, SUBMIT
 from pipeline.tables import MARK
 from pipeline.view import View
@@ -158,6 +159,14 @@ def test_run_each_worker_killed_in_turn_comes_back_and_loses_nothing(started: Ru
     assert (True, True, True) == tuple(summary["venue"][key] for key in ("positions_agree", "fills_agree", "order_ids_unique"))
     assert [] == [process for process in processes if process.is_running()]
     assert "Ctrl-C" == summary["stopped_by"]
+    assert summary["account"]["totals_agree"]
+    logs = started.summary_path.parent / "var" / "log" / started.instance
+    for worker in topology.WORKERS:
+        # The process that was killed and the one that took its place stand in the same log.
+        messages = [message.partition(" after ")[0] for _, message in read_lines((logs / f"{worker}.log").read_text())]
+        assert [f"{worker} is ready", f"{worker} is ready", f"{worker} ended with code 0"] == messages
+    told = [message for _, message in read_lines((logs / "supervisor.log").read_text())]
+    assert 4 == sum("was killed by SIGKILL: restarting it" in message for message in told)
 
 
 @pytest.mark.processes
