@@ -23,7 +23,7 @@ from pipeline.control_path import Peer, socket_path
 from pipeline.control_protocol import ControlError, failure, id_of, parse_line
 from pipeline.control_server import ControlServer, Reply
 from pipeline.errors import StoplineError, one_line
-from pipeline.messages import EVENT, REQUEST, REQUEST_REFUSED
+from pipeline.messages import EVENT, KILLED, REQUEST, REQUEST_REFUSED, TRADING_STATES
 from pipeline.notes import BY_CONTROL, BY_SUPERVISOR, Notes
 from pipeline.request_answers import Answers, answers_to
 from pipeline.scopes import Scopes
@@ -214,7 +214,9 @@ class Control:
             failed = f"ALERT {pending.step.note}: {one_line(str(result))}"
             self.place.owner.tell(failed if isinstance(result, StoplineError) else result["text"])
         elif pending.command.changes and not isinstance(result, StoplineError):
-            self._tell(result["text"], pending.peer)
+            # Whoever looks at alerts alone must see this one.
+            alert = "ALERT " if result.get("state") == TRADING_STATES[KILLED] else ""
+            self._tell(f"{alert}{result['text']}", pending.peer)
         if pending.reply is not None:
             pending.reply(_answer(pending.asked, result))
 

@@ -123,7 +123,7 @@ class NoAnswer(UserError):
     def __init__(self, where: str, timeout_s: float) -> None:
         super().__init__(
             f"risk has not answered within {timeout_s:g} s", where,
-            "it may still carry the request out: list the stops before you ask again",
+            "it may still carry the request out: see how things stand before you ask again",
         )  # fmt: skip
         self.timeout_s = timeout_s
 

@@ -57,7 +57,7 @@ def show_account(console: Console, answer: dict[str, Any]) -> None:
     account = answer["account"]
     state = state_text(account["trading_state"])
     if account["state_reason"] != "none":
-        state.append(f" since {account['state_reason'].replace('_', ' ')}", "")
+        state = Text.assemble(state, f" by {account['state_reason'].replace('_', ' ')}")
     power = account["buying_power"]
     rows: list[tuple[str, Any]] = [
         ("trading", state),

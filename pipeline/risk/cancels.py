@@ -97,7 +97,7 @@ def count_working(state, scope):
 def take_back_flagged(state):
     """Send the cancels of orders in scopes that are being emptied, as far as one step may and there is room.
 
-    Exits of stops go on, unless a scope of theirs is killed and none is being flattened: then they are taken back, and stay owed.
+    Exits of stops go on, unless a scope of theirs is killed and none is flattened: then they are taken back, and stay owed.
 
     Returns:
         How many were sent.

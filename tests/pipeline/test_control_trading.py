@@ -106,7 +106,8 @@ def test_control_state_of_each_scope_is_asked_for_told_and_noted(instance, comma
     request = instance.request()
     assert (SET_STATE, scope, state, 0) == tuple(request[name] for name in ("kind", "scope", "value", "flags"))
     assert (True, words) == (answer["ok"], answer["text"][: len(words)])
-    assert [f"{answer['text']} (control, pid {os.getpid()})"] == instance.owner.told
+    alert = "ALERT " if state == KILLED else ""
+    assert [f"{alert}{answer['text']} (control, pid {os.getpid()})"] == instance.owner.told
     ((source, kind, noted, request_id, pid, text),) = notes(instance)
     assert ("control", SET_STATE, scope, 1, os.getpid()) == (source, kind, noted, request_id, pid)
     assert text.startswith(command)
