@@ -268,8 +268,8 @@ class Order:
         """One order takes T; what is taken must leave the reserve, except that a full bucket gives one in any case."""
         world = self.world
         each_ns = 10**9 // rate
-        usable = Fraction(world.burst * each_ns * (MILLION - world.reserve_ppm), MILLION)
-        return max(full_ns, world.now_ns) + each_ns - world.now_ns <= max(usable, each_ns)
+        usable = max(Fraction(world.burst * each_ns * (MILLION - world.reserve_ppm), MILLION), Fraction(each_ns))
+        return max(full_ns, world.now_ns) + each_ns - world.now_ns <= usable
 
 
 def check_order(

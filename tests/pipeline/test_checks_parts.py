@@ -58,7 +58,7 @@ def test_share_found_of_any_amount_is_near(amount: int, base: int) -> None:
     if base <= 0:
         assert AMOUNT_MAX == share_found(amount, base)
     else:
-        exact = min(Fraction(amount * PPM, base), AMOUNT_MAX)
+        exact = min(Fraction(amount * PPM, base), Fraction(AMOUNT_MAX))
         assert abs(share_found(amount, base) - exact) <= 1 + exact / 10**12
 
 
@@ -72,7 +72,7 @@ def test_bucket_of_any_size_conforms_as_fractions_say(ahead_ns: int, rate: int, 
     """An order conforms while the word that it pushes is within what is not kept of the bucket, or where the bucket is full."""
     now_ns = 10**15
     each_ns = NS_PER_SECOND // rate
-    usable_ns = max(Fraction(burst * each_ns * (PPM - reserve_ppm), PPM), each_ns)
+    usable_ns = max(Fraction(burst * each_ns * (PPM - reserve_ppm), PPM), Fraction(each_ns))
     expected = max(ahead_ns, 0) + each_ns <= usable_ns
     assert expected == conforms(now_ns + ahead_ns, now_ns, rate, burst, reserve_ppm)
     assert now_ns + max(ahead_ns, 0) + each_ns == next_tat(now_ns + ahead_ns, now_ns, rate)
@@ -106,7 +106,8 @@ def held_rows(held: Held) -> set[tuple[int, int, int]]:
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, ROWS - 1)), max_size=40))
 def test_held_list_of_any_joins_and_leaves_is_the_set(steps: list[tuple[bool, int]]) -> None:
     """Rows that join and leave in any order, twice too, leave what a set of them would hold."""
-    held, expected = make_held(empty_positions(), INSTRUMENTS), set()
+    held = make_held(empty_positions(), INSTRUMENTS)
+    expected: set[tuple[int, ...]] = set()
     for joins, row in steps:
         (join if joins else leave)(held, row)
         (expected.add if joins else expected.discard)((row, *divmod(row, INSTRUMENTS)))
