@@ -28,7 +28,7 @@ from pipeline.execution.state import open_execution
 from pipeline.execution.step import step as execution_step
 from pipeline.messages import ARMED, BUY, EVENT, LONG, MARKET, ORDER, QUOTE, REPORT, REQUEST, SELL, SUBMIT, TICK, TICK_OK
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
-from pipeline.risk.limits import Limits, default_terms
+from pipeline.risk.limits import Limits, default_terms, free_limits, write_limits
 from pipeline.risk.state import open_risk
 from pipeline.risk.step import TICK_BATCH
 from pipeline.risk.step import step as risk_step
@@ -81,8 +81,9 @@ class Guarded:
         topology.set_up(segment, sizes, {})
         finish(segment)
         segment.array("supervisor.state")[topology.ENTRIES_ALLOWED] = 1
-        ones = np.ones(sizes.instruments, np.int64)
-        limits = Limits(ones, ones, default_terms(STATIC_PPM, TRAILING_PPM), 1_000_000, 8_000_000)
+        each = np.ones(sizes.instruments, np.int64)
+        limits = Limits(each, each, default_terms(STATIC_PPM, TRAILING_PPM), 1_000_000, 8_000_000)
+        write_limits(segment, free_limits(sizes.scope_count))
         self.risk = open_risk(segment, sizes, limits)
         self.execution = open_execution(segment, sizes, 0)
         self.scratch = np.zeros(2 * STOPS_PER_POSITION_MAX, np.int64)

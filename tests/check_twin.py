@@ -55,22 +55,29 @@ class Sums:
             self.unrealised += unrealised(market, holding) * unit
 
 
+def sums_of(world: World, strategy: int, instrument: int) -> tuple[Sums, Sums, Sums]:
+    """Return the sums of the account, of a strategy and of an instrument."""
+    every = list(world.holdings)
+    return (
+        Sums(world, every),
+        Sums(world, [place for place in every if place[0] == strategy]),
+        Sums(world, [place for place in every if place[1] == instrument]),
+    )
+
+
 class Order:
     """One order of a strategy in a world, with all that the checks ask."""
 
-    def __init__(self, world: World, strategy: int, instrument: int, request: np.ndarray) -> None:
+    def __init__(
+        self, world: World, strategy: int, instrument: int, request: np.void, sums: tuple[Sums, Sums, Sums] | None = None
+    ) -> None:
         self.world, self.instrument = world, instrument
         self.scopes = scopes_of(strategy, instrument)
         self.kind, self.type = int(request["kind"]), int(request["order_type"])
         self.side, self.lots, self.limit = (int(request[name]) for name in ("side", "quantity_lots", "price_ticks"))
         self.market, self.holding = world.markets[instrument], world.holdings.get((strategy, instrument), Holding())
         self.unit, self.lot_unit = world.value_units[instrument], world.lot_units[instrument]
-        every, market = list(world.holdings), self.market
-        self.sums = (
-            Sums(world, every),
-            Sums(world, [place for place in every if place[0] == strategy]),
-            Sums(world, [place for place in every if place[1] == instrument]),
-        )
+        market, self.sums = self.market, sums or sums_of(world, strategy, instrument)
         self.price = (market.ask if self.side == m.BUY else market.bid) or market.last
         if self.type == m.LIMIT:
             self.price = self.limit if market.bid or market.ask or market.last else 0
@@ -261,10 +268,17 @@ class Order:
         """One order takes T; what is taken must leave the reserve, except that a full bucket gives one in any case."""
         world = self.world
         each_ns = 10**9 // rate
-        usable = Fraction(world.burst * each_ns * (MILLION - world.reserve_ppm), MILLION)
-        return max(full_ns, world.now_ns) + each_ns - world.now_ns <= max(usable, each_ns)
+        usable = max(Fraction(world.burst * each_ns * (MILLION - world.reserve_ppm), MILLION), Fraction(each_ns))
+        return max(full_ns, world.now_ns) + each_ns - world.now_ns <= usable
 
 
-def check_order(world: World, calendar_reason: int, strategy: int, instrument: int, request: np.ndarray) -> Verdict:
-    """Return the first refusal of an order (element 0 of a REQUEST array), or FINE."""
-    return next(Order(world, strategy, instrument, request[0]).refusals(calendar_reason), FINE)
+def check_order(
+    world: World,
+    calendar_reason: int,
+    strategy: int,
+    instrument: int,
+    request: np.ndarray,
+    sums: tuple[Sums, Sums, Sums] | None = None,
+) -> Verdict:
+    """Return the first refusal of an order, element 0 of a REQUEST array, or FINE; `sums` where they are known."""
+    return next(Order(world, strategy, instrument, request[0], sums).refusals(calendar_reason), FINE)

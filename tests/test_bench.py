@@ -69,6 +69,15 @@ def test_mechanism_small_times_every_operation(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
+def test_checks_small_passes_every_order_and_has_its_yardsticks(tmp_path: Path) -> None:
+    """The check is timed with few and many positions held, beside plain Python that refuses none of the same orders either."""
+    rows = rows_of(run_small("checks", tmp_path))
+    assert ["1 held", "8 held", "64 held", "8 held, plain Python", "reading alone"] == list(rows)
+    assert all(values["best_ns"] <= values["p50_ns"] for values in rows.values())
+    assert 0 < rows["8 held"]["best_ns"] < rows["8 held, plain Python"]["best_ns"]
+
+
+@pytest.mark.processes
 def test_venue_small_fills_what_it_should_and_has_its_yardsticks(tmp_path: Path) -> None:
     """Ticks are timed with orders at rest and without, beside a loop that looks at every order, and a burst is filled."""
     result = run_small("venue", tmp_path)

@@ -23,7 +23,7 @@ class Held(NamedTuple):
     books: np.ndarray  #: whose position it is: the strategy's slot
     instruments: np.ndarray
     places: np.ndarray  #: int64, by row of the positions table
-    count: np.ndarray  #: one word: how many are held
+    count: np.ndarray  # type: ignore[assignment]  #: one word: how many are held; hides tuple.count, which nobody calls on it
     instrument_count: int
 
 

@@ -22,7 +22,6 @@ from pipeline.risk.guard import (
     UNREALISED,
     WORST_LOTS,
 )
-from pipeline.risk.positions import unrealised_tick_lots
 from shm.jit import njit_inline, njit_inner, njit_merged
 from shm.rows import current
 
@@ -39,6 +38,13 @@ def exposure_price(mark, position):
     if price == 0:
         price = mark["bid_ticks"]
     return price if price != 0 else position["entry_ticks"]
+
+
+@njit_inline
+def leaving_price(mark, position):
+    """Return the price in ticks at which a position could be left, as positions.unrealised_tick_lots has it; 0 = not known."""
+    price = mark["bid_ticks"] if position["quantity_lots"] > 0 else mark["ask_ticks"]
+    return price if price != 0 else mark["last_ticks"]
 
 
 @njit_inline
@@ -78,16 +84,18 @@ def value_plainly(guard, strategy, instrument):
         of_instrument = np.int64(held.instruments[place])
         position = guard.positions.copies[current(guard.positions, np.int64(held.rows[place]))]
         mark, value_units = guard.marks[of_instrument], guard.limits.value_units[of_instrument]
-        price, lots = exposure_price(mark, position), worst_lots(position)
-        open_tick_lots = unrealised_tick_lots(position, mark)
+        price, lots, exit_price = exposure_price(mark, position), worst_lots(position), leaving_price(mark, position)
+        quantity, cost = position["quantity_lots"], position["cost_tick_lots"]
         # In floats, which cannot wrap: what follows is within this, and fits a word as long as this is below AMOUNT_MAX.
-        most += (np.float64(lots) * np.float64(price) + abs(np.float64(open_tick_lots))) * np.float64(value_units)
+        most += np.float64(lots) * np.float64(price + exit_price) * np.float64(value_units)
+        most += abs(np.float64(cost)) * np.float64(value_units)
         if most >= AMOUNT_MAX:
             return most
         value = price * value_units
-        row_gross, row_unrealised = lots * value, open_tick_lots * value_units
-        row_bought = (position["quantity_lots"] + position["working_buy_lots"]) * value
-        row_sold = (position["quantity_lots"] - position["working_sell_lots"]) * value
+        row_gross = lots * value
+        row_unrealised = (quantity * exit_price - cost) * value_units if exit_price > 0 else np.int64(0)
+        row_bought = (quantity + position["working_buy_lots"]) * value
+        row_sold = (quantity - position["working_sell_lots"]) * value
         gross += row_gross
         bought += row_bought
         sold += row_sold
@@ -148,7 +156,9 @@ def value_within_bounds(guard, strategy, instrument):
         gross = worth(lots, price, value_units)
         bought = worth(quantity + position["working_buy_lots"], price, value_units)
         sold = worth(quantity - position["working_sell_lots"], price, value_units)
-        unrealised = worth(unrealised_tick_lots(position, mark), 1, value_units)
+        exit_price, unrealised = leaving_price(mark, position), np.int64(0)
+        if exit_price > 0:
+            unrealised = bounded(worth(quantity, exit_price, value_units) - worth(position["cost_tick_lots"], 1, value_units))
         add_value(sums[OF_ACCOUNT], gross, bought, sold, unrealised)
         if held.books[place] == strategy:
             add_value(sums[OF_STRATEGY], gross, bought, sold, unrealised)

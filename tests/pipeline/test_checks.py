@@ -18,7 +18,7 @@ pytestmark = pytest.mark.jitless
 SCOPES = scopes_of(0, 0)
 EACH_SCOPE = pytest.mark.parametrize("k", range(3), ids=["account", "strategy", "instrument"])
 
-#: A limit, what an order to buy 5 lots in `busy_world` comes to for the account, the strategy and the instrument, and the reason.
+#: A limit, what an order to buy 5 lots in `busy_world` comes to for account, strategy and instrument, and the reason.
 #: All worked out by hand.
 EDGES = [
     ("max_order_quantity", (50, 50, 50), m.REJECT_QUANTITY),
