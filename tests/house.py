@@ -26,7 +26,8 @@ UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 KERNEL_FILES = {"stops", "atr", "positions", "checks", "breaker", "hygiene", "orders", "paper", "step"}
 # tables and topology are messages' like: dtypes, numbers and names, and no more.
 KERNEL_MAY_IMPORT = (
-    "numpy", "numba", "shm", "pipeline.messages", "pipeline.order_ids", "pipeline.tables", "pipeline.topology",
+    "numpy", "numba", "shm", "pipeline.messages", "pipeline.order_ids", "pipeline.order_index", "pipeline.tables",
+    "pipeline.topology",
     "typing", "math", "collections", "dataclasses", "enum", "__future__",
 )  # fmt: skip
 SHM_MAY_IMPORT = {"numpy", "numba", "llvmlite", "shm"} | set(sys.stdlib_module_names)
