@@ -13,6 +13,7 @@ Rows are used in turn. One whose order still works is passed over, so that an or
 
 import numpy as np
 
+from pipeline.execution.fees import fee_of
 from pipeline.execution.paper import BAD_TYPE, DUPLICATE, NO_MARKET, TAKEN, cancel_order, knows, submit
 from pipeline.messages import (
     ACCEPTED,
@@ -263,6 +264,7 @@ def report_fill(state, number):
         report["quantity_lots"] = done["quantity_lots"]
         report["left_lots"] = order["quantity_lots"] - order["filled_lots"]
         report["price_ticks"] = done["price_ticks"]
+        report["fee_units"] = fee_of(state.fees, np.int64(done["instrument"]), done["quantity_lots"], done["price_ticks"])
         stage_add(transaction, state.counters, FILLS, 1)
         stage_add(transaction, state.counters, ORDERS_FILLED, 1)
         state.local[TAKEN_COUNT] -= 1

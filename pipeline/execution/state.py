@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import topology
+from pipeline.execution.fees import Fees, make_fees
 from pipeline.execution.paper import PaperVenue, open_venue
 from pipeline.messages import ORDER, REPORT, TICK
 from pipeline.order_index import OrderIndex, make_index
@@ -28,6 +29,7 @@ class ExecutionState(NamedTuple):
     by_id: OrderIndex  #: order id -> row
     local: np.ndarray  #: private: orders.NEXT_ROW, orders.TAKEN_COUNT
     venue: PaperVenue
+    fees: Fees
     words: np.ndarray  #: topology's execution words
     words_base: int
     counters: Counters
@@ -37,8 +39,15 @@ class ExecutionState(NamedTuple):
     request_to_order: np.ndarray
 
 
-def open_execution(segment: Segment, sizes: topology.Sizes, latency_ns: int) -> ExecutionState:
-    """Open the stage on an instance: first redo what a dead process left half applied, then read."""
+def open_execution(segment: Segment, sizes: topology.Sizes, latency_ns: int, fees: Fees | None = None) -> ExecutionState:
+    """Open the stage on an instance: first redo what a dead process left half applied, then read.
+
+    Args:
+        segment: The instance.
+        sizes: What it was made with.
+        latency_ns: Of the paper venue.
+        fees: Of the paper venue; None = it takes none.
+    """
     transaction = open_transaction(segment, "execution")
 
     def reader(name: str, dtype: np.dtype) -> Reader:
@@ -53,6 +62,7 @@ def open_execution(segment: Segment, sizes: topology.Sizes, latency_ns: int) -> 
         by_id=make_index(sizes.working_orders),
         local=np.zeros(2, np.int64),
         venue=open_venue(segment, latency_ns),
+        fees=fees if fees is not None else make_fees(np.zeros(sizes.instruments, np.int64)),
         words=segment.array("execution.state"),
         words_base=segment.base("execution.state"),
         counters=open_counters(segment, "execution"),
