@@ -9,9 +9,8 @@ from pipeline.account_view import AccountReader, AccountState, ScopeState
 from pipeline.limit_values import LIMIT_FORMS, limit_decimal, limit_text, limit_word
 from pipeline.messages import STATE_REASONS, TRADING_STATES
 from pipeline.money import Money
-from pipeline.risk.limits import NOT_SET, UNLIMITED
 from pipeline.scopes import Scopes
-from pipeline.tables import LIMIT_NAMES
+from pipeline.tables import LIMIT_NAMES, NOT_SET, UNLIMITED
 from pipeline.topology import ACCOUNT
 from shm.segment import Segment
 
