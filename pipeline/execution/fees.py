@@ -1,4 +1,4 @@
-"""What the paper venue takes for a fill: a share of its notional and a fixed fee for each lot, each rounded up to a money unit."""
+"""What the paper venue takes for a fill: a share of its notional and a fee for each lot, each rounded up to a money unit."""
 
 from typing import NamedTuple
 

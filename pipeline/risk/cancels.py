@@ -6,40 +6,61 @@ flag in shared memory, and the orders go one after the other as the ring finds r
 rest.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pipeline.messages import BUY, CANCEL, EXIT, KILLED, REASON_NONE, REJECT_UNKNOWN_ORDER, REQUEST_DONE, SELL
-from pipeline.risk.events import new_event
-from pipeline.risk.scopes import has_row, is_flagged, strictest_of_row
-from pipeline.risk.sent import NOT_SEEN, ORDER_OF, find_sent
-from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SENT, TAKEN_BACK
+from pipeline.risk.event_pen import new_event, pen_of
+from pipeline.risk.scopes import Scopes, has_row, is_flagged, strictest_of_row
+from pipeline.risk.sent import NOT_SEEN, ORDER_OF, SentOrders, find_sent
+from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_WORDS, SENT, TAKEN_BACK
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import monotonic_ns
-from shm.counters import stage_add
-from shm.jit import njit_inner
-from shm.ring import claim, room, stage_publish, wake
+from shm.counters import Counters, stage_add
+from shm.jit import njit, njit_inline, njit_inner
+from shm.ring import Producer, claim, room, stage_publish, wake
 from shm.rows import current, edit
-from shm.transaction import commit
+from shm.transaction import Transaction, commit, stage
 
 CANCELS = RISK_COUNTERS.index("cancels")
 #: Orders taken back in one step: the rest waits for the next, so that ticks are never late by more.
 CANCEL_BATCH = 16
+#: Word of RiskState.local: how many scopes have a flag up, so that a step without any asks one word.
+FLAGGED_COUNT = 2
+
+
+class Works(NamedTuple):
+    """What taking orders back touches. The fields have the names of RiskState's."""
+
+    transaction: Transaction
+    sent: SentOrders
+    scopes: Scopes
+    orders: Producer
+    events: Producer
+    words: np.ndarray  #: topology.RISK_* words
+    counters: Counters
+
+
+@njit_inline
+def works_of(state):
+    """Return the part of RiskState that taking orders back touches: the kernels here then compile for few arrays."""
+    return Works(state.transaction, state.sent, state.scopes, state.orders, state.events, state.words, state.counters)
 
 
 @njit_inner
-def send_cancel(state, row):
+def send_cancel(works, row):
     """Stage the cancel of an order that works."""
-    noted = state.sent.table.copies[edit(state.transaction, state.sent.table, row)]
+    noted = works.sent.table.copies[edit(works.transaction, works.sent.table, row)]
     noted["state"] = TAKEN_BACK
-    position = np.int64(noted["position"])
-    instrument_count = state.marks.shape[0]
-    orders = state.orders.ring
-    slot = claim(state.orders, 1) & (orders.slots.shape[0] - 1)
+    position, instrument_count = np.int64(noted["position"]), works.scopes.instruments
+    orders = works.orders.ring
+    slot = claim(works.orders, 1) & (orders.slots.shape[0] - 1)
     for w in range(orders.slot_words.shape[1]):
         orders.slot_words[slot, w] = 0
     order = orders.slots[slot]
     order["order_id"] = noted["order_id"]
-    order["event_ns"] = state.words[RISK_NOW_NS]
+    order["event_ns"] = works.words[RISK_NOW_NS]
     order["tick_recv_ns"] = order["sent_ns"] = monotonic_ns()
     order["quantity_lots"] = noted["left_lots"]
     order["price_ticks"] = noted["price_ticks"]
@@ -52,70 +73,128 @@ def send_cancel(state, row):
     order["side"] = np.int32(BUY if noted["side"] == BUY else SELL)
     order["flags"] = np.uint32(noted["flags"])
     order["tick_seq"] = -1
-    stage_publish(state.transaction, state.orders)
-    stage_add(state.transaction, state.counters, CANCELS, 1)
+    stage_publish(works.transaction, works.orders)
+    stage_add(works.transaction, works.counters, CANCELS, 1)
 
 
 @njit_inner
-def cancel_order(state, strategy, request, requester):
+def cancel_order(works, strategy, request, requester):
     """Take back one order of a strategy, and tell that it was asked for; commits.
 
     Returns:
         REASON_NONE, or REJECT_UNKNOWN_ORDER: it has ended, is another's, or is the exit of a stop.
     """
-    row = find_sent(state.sent, request["value"])
+    row = find_sent(works.sent, request["value"])
     if row == NOT_SEEN:
         return REJECT_UNKNOWN_ORDER
-    noted = state.sent.table.copies[current(state.sent.table, row)]
-    instrument_count = state.marks.shape[0]
-    if np.int64(noted["position"]) // instrument_count != strategy or np.int64(noted["flags"]) & EXIT:
+    noted = works.sent.table.copies[current(works.sent.table, row)]
+    position, instrument_count = np.int64(noted["position"]), works.scopes.instruments
+    if position // instrument_count != strategy or np.int64(noted["flags"]) & EXIT:
         return REJECT_UNKNOWN_ORDER
-    event = state.events.ring.slots[new_event(state, REQUEST_DONE)]
+    event = works.events.ring.slots[new_event(pen_of(works), REQUEST_DONE)]
     event["request_id"], event["requester"] = request["request_id"], requester
     event["order_id"], event["strategy"] = request["value"], strategy
-    event["instrument"] = np.int64(noted["position"]) % instrument_count
+    event["instrument"] = position % instrument_count
     event["value"] = 1
     # Asked twice is as asked once.
     if noted["state"] == SENT:
-        send_cancel(state, row)
-    commit(state.transaction)
+        send_cancel(works, row)
+    commit(works.transaction)
     return REASON_NONE
 
 
 @njit_inner
-def count_working(state, scope):
+def count_working(works, scope):
     """Return how many orders of strategies work in a scope."""
     count = 0
-    for k in range(state.sent.counts[0]):
-        noted = state.sent.table.copies[current(state.sent.table, state.sent.lists[ORDER_OF, k])]
+    for k in range(works.sent.counts[0]):
+        noted = works.sent.table.copies[current(works.sent.table, works.sent.lists[ORDER_OF, k])]
         if not np.int64(noted["flags"]) & EXIT:
-            count += has_row(state.scopes, scope, np.int64(noted["position"]))
+            count += has_row(works.scopes, scope, np.int64(noted["position"]))
     return count
 
 
 @njit_inner
-def take_back_flagged(state):
-    """Send the cancels of orders in scopes that are being emptied, as far as one step may and there is room.
+def goes_on(works, noted):
+    """Tell whether an order is left alone: taken back already, or of no scope that is emptied, or an exit that may leave.
 
-    Exits of stops go on, unless a scope of theirs is killed and none is flattened: then they are taken back, and stay owed.
+    Exits of stops may, unless a scope of theirs is killed and none is flattened: then they are taken back, and stay owed.
+    """
+    position = np.int64(noted["position"])
+    if noted["state"] != SENT or not is_flagged(works.scopes, position, SCOPE_CANCELS):
+        return True
+    is_killed = strictest_of_row(works.scopes, position) == KILLED
+    is_exit = np.int64(noted["flags"]) & EXIT != 0
+    return is_exit and (not is_killed or is_flagged(works.scopes, position, SCOPE_FLATTENS))
+
+
+@njit_inner
+def take_back_flagged(works):
+    """Send the cancels of orders in scopes that are being emptied, as far as one step may and there is room.
 
     Returns:
         How many were sent.
     """
     sent_count = 0
     k = 0
-    while k < state.sent.counts[0] and sent_count < CANCEL_BATCH and room(state.orders) > 1:
-        row = state.sent.lists[ORDER_OF, k]
-        noted = state.sent.table.copies[current(state.sent.table, row)]
-        position = np.int64(noted["position"])
-        is_exit = np.int64(noted["flags"]) & EXIT != 0
-        is_killed = strictest_of_row(state.scopes, position) == KILLED
-        goes_on = is_exit and (not is_killed or is_flagged(state.scopes, position, SCOPE_FLATTENS))
-        if noted["state"] == SENT and not goes_on and is_flagged(state.scopes, position, SCOPE_CANCELS):
-            send_cancel(state, row)
-            commit(state.transaction)
+    while k < works.sent.counts[0] and sent_count < CANCEL_BATCH and room(works.orders) > 1:
+        row = works.sent.lists[ORDER_OF, k]
+        if not goes_on(works, works.sent.table.copies[current(works.sent.table, row)]):
+            send_cancel(works, row)
+            commit(works.transaction)
             sent_count += 1
         k += 1
     if sent_count > 0:
-        wake(state.orders)
+        wake(works.orders)
     return sent_count
+
+
+@njit_inner
+def has_to_take_back(works, scope):
+    """Tell whether an order of a scope still has to be taken back."""
+    for k in range(works.sent.counts[0]):
+        noted = works.sent.table.copies[current(works.sent.table, works.sent.lists[ORDER_OF, k])]
+        if has_row(works.scopes, scope, np.int64(noted["position"])) and not goes_on(works, noted):
+            return True
+    return False
+
+
+@njit_inner
+def lower_flags(works, held):
+    """Lower the flags of scopes in which nothing is left to do: no order to take back, no position to leave; then commit.
+
+    Returns:
+        How many scopes still have a flag up.
+    """
+    count = 0
+    for scope in range(works.scopes.words.shape[0] // SCOPE_WORDS):
+        at = scope * SCOPE_WORDS
+        flattens = works.scopes.words[at + SCOPE_FLATTENS] != 0
+        if works.scopes.words[at + SCOPE_CANCELS] == 0 and not flattens:
+            continue
+        if (flattens and has_held(works.scopes, held, scope)) or has_to_take_back(works, scope):
+            count += 1
+            continue
+        stage(works.transaction, works.scopes.base + at + SCOPE_CANCELS, 0)
+        stage(works.transaction, works.scopes.base + at + SCOPE_FLATTENS, 0)
+    commit(works.transaction)
+    return count
+
+
+@njit
+def has_held(scopes, held, scope):
+    """Tell whether a position of a scope is open or has orders at work."""
+    for k in range(held.count[0]):
+        if has_row(scopes, scope, np.int64(held.rows[k])):
+            return True
+    return False
+
+
+@njit
+def count_flags(scopes):
+    """Return how many scopes have something to take back or to leave."""
+    count = 0
+    for scope in range(scopes.words.shape[0] // SCOPE_WORDS):
+        at = scope * SCOPE_WORDS
+        count += (scopes.words[at + SCOPE_CANCELS] | scopes.words[at + SCOPE_FLATTENS]) != 0
+    return count

@@ -24,15 +24,16 @@ from pipeline.order_ids import entry_order_id
 from pipeline.risk.account import account_of, book_order, book_refused
 from pipeline.risk.arming import has_spare_slots
 from pipeline.risk.calendar import closed_reason
-from pipeline.risk.cancels import cancel_order
+from pipeline.risk.cancels import FLAGGED_COUNT, cancel_order, count_flags, works_of
 from pipeline.risk.checks import check_order
 from pipeline.risk.commands import cancel_stop, move_stop, set_stop
-from pipeline.risk.events import new_event
+from pipeline.risk.event_pen import new_event, pen_of
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.guard import FOUND_LIMIT, FOUND_LIMIT_ID, FOUND_SCOPE, FOUND_VALUE
 from pipeline.risk.held import keep
 from pipeline.risk.inbox import stage_taken
 from pipeline.risk.positions import add_working
+from pipeline.risk.review import review_of
 from pipeline.risk.scope_requests import take_scope_request
 from pipeline.risk.sent import has_sent_room, stage_sent
 from pipeline.risk.state import guard_of
@@ -106,9 +107,12 @@ def do_request(state, requester, strategy, seq, request):
     if kind == CANCEL_STOP:
         return cancel_stop(state, row, request, requester)
     if kind == CANCEL_ORDER:
-        return cancel_order(state, strategy, request, requester)
+        return cancel_order(works_of(state), strategy, request, requester)
     if CANCEL_ALL <= kind <= FLATTEN:
-        return take_scope_request(state, request, requester)
+        is_person = requester == state.inbox.at.shape[0] - 1
+        reason = take_scope_request(review_of(state), works_of(state), request, requester, is_person)
+        state.local[FLAGGED_COUNT] = count_flags(state.scopes)
+        return reason
     if requester != strategy:
         return REJECT_BAD_REQUEST
     closed = closed_reason(state.calendar, instrument, state.words[RISK_NOW_NS])
@@ -184,7 +188,7 @@ def send_entry(state, strategy, seq, request):
 @njit_inner
 def refuse(state, requester, seq, request, reason):
     """Stage a refusal: counted by reason, and told in an event that the strategy reads."""
-    event = state.events.ring.slots[new_event(state, REQUEST_REFUSED)]
+    event = state.events.ring.slots[new_event(pen_of(state), REQUEST_REFUSED)]
     event["order_id"] = entry_order_id(requester, seq) if request["kind"] == SUBMIT else 0
     event["requester"] = requester
     event["stop_id"] = request["stop_id"]

@@ -7,24 +7,20 @@ for that. When nothing is left the flag goes down. A death in between leaves the
 
 import numpy as np
 
-from pipeline.messages import ARMED, BID_ASK, EXIT, STATIC, TRIGGER_FLATTEN
+from pipeline.messages import ARMED, BID_ASK, STATIC, TRIGGER_FLATTEN
 from pipeline.risk.arming import arm, guard
+from pipeline.risk.cancels import FLAGGED_COUNT, lower_flags, works_of
 from pipeline.risk.events import level_now
 from pipeline.risk.exits import fire, watched_price
 from pipeline.risk.positions import left_to_exit
-from pipeline.risk.scopes import has_row, is_flagged
-from pipeline.risk.sent import ORDER_OF
+from pipeline.risk.scopes import is_flagged
 from pipeline.risk.stops import END, NO_SLOT, group_of, link_stop, take_slot
 from pipeline.risk.watching import catch_up, sweep
-from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_WORDS, SENT
+from pipeline.tables import SCOPE_FLATTENS
 from pipeline.topology import STOP_GROUPS
-from shm.jit import njit, njit_inner
+from shm.jit import njit_inner
 from shm.ring import room, wake
 from shm.rows import current
-from shm.transaction import commit, stage
-
-#: Word of RiskState.local: how many scopes have a flag up.
-FLAGGED_COUNT = 2
 
 
 @njit_inner
@@ -41,7 +37,7 @@ def flatten_flagged(state):
         if is_flagged(state.scopes, row, SCOPE_FLATTENS) and has_room_to_fire(state):
             fired_count += flatten_position(state, row)
         k += 1
-    lower_flags(state)
+    state.local[FLAGGED_COUNT] = lower_flags(works_of(state), state.held)
     if fired_count > 0:
         wake(state.events)
     return fired_count
@@ -65,7 +61,7 @@ def flatten_position(state, row):
         return 0
     instrument = row % state.marks.shape[0]
     catch_up(state, instrument)
-    slot, is_owed = stop_to_fire(state, row, instrument)
+    slot, is_owed = stop_to_fire(state.book, row, instrument)
     if is_owed:
         # It is sent again when its time has come.
         return 0
@@ -87,9 +83,8 @@ def flatten_position(state, row):
 
 
 @njit_inner
-def stop_to_fire(state, row, instrument):
+def stop_to_fire(book, row, instrument):
     """Return the slot of the first armed stop that exits a whole position, or NO_SLOT; and whether a fired one owes an exit."""
-    book = state.book
     for group in range(STOP_GROUPS):
         slot = np.int64(book.heads[STOP_GROUPS * instrument + group])
         while slot != END:
@@ -115,53 +110,3 @@ def set_flattening_stop(state, row, slot):
     terms["kind"], terms["watch"] = STATIC, BID_ASK
     guard(state, row, slot, 0)
     arm(state, slot)
-
-
-@njit_inner
-def lower_flags(state):
-    """Lower the flags of scopes in which nothing is left to do: no order to take back, no position to leave; then commit."""
-    for scope in range(state.scopes.words.shape[0] // SCOPE_WORDS):
-        at = scope * SCOPE_WORDS
-        if state.scopes.words[at + SCOPE_CANCELS] == 0 and state.scopes.words[at + SCOPE_FLATTENS] == 0:
-            continue
-        if state.scopes.words[at + SCOPE_FLATTENS] != 0 and has_held(state, scope):
-            continue
-        if has_to_take_back(state, scope):
-            continue
-        stage(state.transaction, state.scopes.base + at + SCOPE_CANCELS, 0)
-        stage(state.transaction, state.scopes.base + at + SCOPE_FLATTENS, 0)
-    commit(state.transaction)
-    count_flags(state)
-
-
-@njit_inner
-def has_held(state, scope):
-    """Tell whether a position of a scope is open or has orders at work."""
-    for k in range(state.held.count[0]):
-        row = np.int64(state.held.rows[k])
-        if has_row(state.scopes, scope, row):
-            return True
-    return False
-
-
-@njit_inner
-def has_to_take_back(state, scope):
-    """Tell whether an order of a scope still has to be taken back."""
-    sent = state.sent
-    for k in range(sent.counts[0]):
-        noted = sent.table.copies[current(sent.table, sent.lists[ORDER_OF, k])]
-        if noted["state"] != SENT or np.int64(noted["flags"]) & EXIT:
-            continue
-        if has_row(state.scopes, scope, np.int64(noted["position"])):
-            return True
-    return False
-
-
-@njit
-def count_flags(state):
-    """Count the scopes that have something to take back or to leave, so that a step without any asks one word."""
-    count = 0
-    for scope in range(state.scopes.words.shape[0] // SCOPE_WORDS):
-        at = scope * SCOPE_WORDS
-        count += (state.scopes.words[at + SCOPE_CANCELS] | state.scopes.words[at + SCOPE_FLATTENS]) != 0
-    state.local[FLAGGED_COUNT] = count

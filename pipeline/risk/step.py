@@ -9,12 +9,12 @@ import numpy as np
 from pipeline.messages import QUOTE, TICK_OK, TRADE
 from pipeline.risk.alarms import DEADLINES, ENTRIES, NEXT_ALARM
 from pipeline.risk.atr import bar_price, enter_bars
-from pipeline.risk.cancels import take_back_flagged
+from pipeline.risk.cancels import FLAGGED_COUNT, count_flags, take_back_flagged, works_of
 from pipeline.risk.entries import take_request
 from pipeline.risk.exits import RECV_NS, look_after_pending
 from pipeline.risk.fills import take_report
 from pipeline.risk.firing import NEXT_STALE_LOOK, fire_crossed, fire_deadlines, fire_stale, groups_of_tick, has_room
-from pipeline.risk.flatten import FLAGGED_COUNT, flatten_flagged
+from pipeline.risk.flatten import flatten_flagged
 from pipeline.risk.inbox import has_requests, requests_end
 from pipeline.risk.review import is_due, review, review_of
 from pipeline.risk.stops import DUE, PENDING_COUNT
@@ -50,7 +50,7 @@ def step(state, tick_budget, scratch):
     """
     done = take_reports(state, scratch)
     if state.local[FLAGGED_COUNT] > 0 and has_room(state):
-        done += take_back_flagged(state) + flatten_flagged(state)
+        done += take_back_flagged(works_of(state)) + flatten_flagged(state)
     if has_requests(state.transaction.memory, state.inbox):
         done += take_requests(state)
     if state.book.counts[PENDING_COUNT] > 0 and has_room(state):
@@ -84,11 +84,20 @@ def take_requests(state):
         first = state.inbox.at[requester]
         end = min(requests_end(state.transaction.memory, state.inbox, requester), first + REPORT_BATCH)
         for seq in range(first, end):
-            if not has_room(state) or (is_due(state) and not review(review_of(state))):
+            if not has_room(state) or (is_due(state) and not review_now(state)):
                 return done
             take_request(state, requester, seq)
             done += 1
     return done
+
+
+@njit_inner
+def review_now(state):
+    """Let the breaker look; False where that needs more room for events than there is."""
+    is_done = review(review_of(state))
+    # A trip takes back what works.
+    state.local[FLAGGED_COUNT] = count_flags(state.scopes)
+    return is_done
 
 
 @njit_merged
@@ -112,7 +121,7 @@ def take_ticks(state, tick_budget):
         if event_ns > state.words[RISK_NOW_NS]:
             store_relaxed(state.words, RISK_NOW_NS, event_ns)
         state.local[RECV_NS] = tick["recv_ns"]
-        if is_due(state) and not review(review_of(state)):
+        if is_due(state) and not review_now(state):
             return seq - first
         if state.words[RISK_NOW_NS] >= book.counts[NEXT_ALARM + ENTRIES]:
             wake_due(state)

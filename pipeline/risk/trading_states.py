@@ -9,8 +9,9 @@ import numpy as np
 from pipeline.messages import ACTIVE, BY_DAILY_LOSS, BY_REJECTS, STATE_CHANGED
 from pipeline.risk.account import profit_of, scope_word, set_scope_word
 from pipeline.risk.breaker import LASTING, is_broken
-from pipeline.risk.events import new_event
+from pipeline.risk.event_pen import new_event, pen_of
 from pipeline.tables import (
+    SCOPE_CANCELS,
     SCOPE_COOLDOWN_NS,
     SCOPE_EXECUTIONS,
     SCOPE_FORGIVEN,
@@ -60,11 +61,14 @@ def change_state(review, scope, new_state, reason, value, limit):
         if may_resume and scope_word(review, scope, SCOPE_STATE) == ACTIVE:
             cooldown_ns = now_ns + review.limits.cooldown_ns
     set_scope_word(review, scope, SCOPE_STATE, new_state)
+    if new_state > ACTIVE:
+        # An order that rests could still open a position.
+        set_scope_word(review, scope, SCOPE_CANCELS, 1)
     set_scope_word(review, scope, SCOPE_REASON, reason)
     set_scope_word(review, scope, SCOPE_SINCE_NS, now_ns)
     set_scope_word(review, scope, SCOPE_COOLDOWN_NS, cooldown_ns)
     stage_add(review.transaction, review.counters, STATES_CHANGED, 1)
-    slot = new_event(review, STATE_CHANGED)
+    slot = new_event(pen_of(review), STATE_CHANGED)
     event = review.events.ring.slots[slot]
     event["scope"], event["state"], event["reason"] = scope, new_state, reason
     event["value"], event["limit"] = value, limit
