@@ -25,13 +25,13 @@ from bench.prices import Prices
 from bench.steal import Disturbance
 from pipeline import topology
 from pipeline.execution.state import open_execution
-from pipeline.execution.step import step as execution_step
+from pipeline.execution.step import one_step as execution_step
 from pipeline.messages import ARMED, BUY, EVENT, LONG, MARKET, ORDER, QUOTE, REPORT, REQUEST, SELL, SUBMIT, TICK, TICK_OK
 from pipeline.risk.fills import STOPS_PER_POSITION_MAX
 from pipeline.risk.limits import Limits, default_terms, free_limits, write_limits
 from pipeline.risk.state import open_risk
 from pipeline.risk.step import TICK_BATCH
-from pipeline.risk.step import step as risk_step
+from pipeline.risk.step import one_step as risk_step
 from pipeline.stop_rows import StopRows
 from shm import counters, ring
 from shm.atomics import fence_release

@@ -21,7 +21,7 @@ from pipeline import topology
 from pipeline.execution.open_orders import OPEN_COUNT, allows
 from pipeline.execution.paper import touch_price
 from pipeline.execution.state import open_execution
-from pipeline.execution.step import TICK_BATCH, step
+from pipeline.execution.step import TICK_BATCH, one_step
 from pipeline.messages import BUY, CANCEL, EXIT, LIMIT, MARKET, NEW, ORDER, QUOTE, REPORT, SELL, TICK
 from pipeline.tables import VENUE_OPEN
 from shm import ring
@@ -39,7 +39,7 @@ RESTING_RATIO_MAX = 1.5
 @njit
 def run_until(state, end):
     """Step until all ticks below `end` are taken, or until a step does nothing."""
-    while state.ticks.local[ring.AT] < end and step(state, TICK_BATCH) > 0:
+    while state.ticks.local[ring.AT] < end and one_step(state, TICK_BATCH) > 0:
         pass
 
 
@@ -120,7 +120,7 @@ class Desk:
 
     def settle(self) -> None:
         """Let execution step until nothing moves; the others keep up."""
-        while step(self.state, TICK_BATCH) > 0:
+        while one_step(self.state, TICK_BATCH) > 0:
             for reader in self.others:
                 ring.advance(reader, int(reader.ring.words[ring.PUBLISHED]))
 
@@ -172,7 +172,7 @@ class Desk:
         self.event_ns += LATENCY_NS
         self.write_quotes(1)
         start_ns = time.perf_counter_ns()
-        step(self.state, TICK_BATCH)
+        one_step(self.state, TICK_BATCH)
         elapsed_ns = time.perf_counter_ns() - start_ns
         assert self.state.venue.opened.local[OPEN_COUNT] == 0
         self.settle()

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline import topology
 from pipeline.execution.orders import recover
 from pipeline.execution.state import ExecutionState, open_execution
-from pipeline.execution.step import step
+from pipeline.execution.step import one_step as step
 from pipeline.messages import (
     CANCEL,
     LIMIT,

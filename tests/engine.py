@@ -17,7 +17,7 @@ from pipeline.risk.arming import place
 from pipeline.risk.atr import NO_SERIES, begin, find_series, link
 from pipeline.risk.limits import Limits
 from pipeline.risk.state import RiskState, open_risk
-from pipeline.risk.step import step
+from pipeline.risk.step import one_step as step
 from pipeline.risk.watching import restore
 from pipeline.tables import POSITION, STOP_TERMS
 from shm import ring, rows, segment

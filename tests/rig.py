@@ -15,13 +15,13 @@ from pipeline import topology
 from pipeline.execution.orders import recover
 from pipeline.execution.paper import venue_positions
 from pipeline.execution.state import ExecutionState, open_execution
-from pipeline.execution.step import step as execution_step
+from pipeline.execution.step import one_step as execution_step
 from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, IngestState, open_ingest
-from pipeline.ingest.step import step as ingest_step
+from pipeline.ingest.step import one_step as ingest_step
 from pipeline.messages import EVENT, MARKET, ORDER, QUOTE, REPORT, REQUEST, SUBMIT, TICK
 from pipeline.risk.limits import Limits, default_terms, free_limits, write_limits
 from pipeline.risk.state import RiskState, open_risk
-from pipeline.risk.step import step as risk_step
+from pipeline.risk.step import one_step as risk_step
 from pipeline.stop_rows import StopRows
 from pipeline.tables import POSITION, VENUE_FILL, VENUE_ORDER
 from shm import counters, ring, rows, segment

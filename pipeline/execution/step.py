@@ -6,7 +6,7 @@ from pipeline.execution.paper import see
 from pipeline.topology import EXECUTION_COUNTERS, FILLS_REPORTED, VENUE_FILLS
 from shm.atomics import load_acquire, monotonic_ns
 from shm.counters import add
-from shm.jit import njit, njit_inline, njit_merged
+from shm.jit import njit, njit_merged
 from shm.pulse import LEAVE, PARK_NOW, turn
 from shm.ring import AT, PUBLISHED, advance, available, room, wake
 from shm.transaction import OVERFLOW
@@ -19,7 +19,7 @@ ORDER_BATCH, TICK_BATCH = 16, 64
 REPORTS_NEEDED = 4
 
 
-@njit_inline
+@njit_merged
 def step(state, tick_budget):
     """Take orders, let the venue see ticks, report its fills.
 
@@ -32,6 +32,12 @@ def step(state, tick_budget):
     done = take_orders(state)
     done += take_ticks(state, tick_budget)
     return done + report_fills(state)
+
+
+@njit
+def one_step(state, tick_budget):
+    """Take one step, for those who call it from Python; see `step`."""
+    return step(state, tick_budget)
 
 
 @njit_merged

@@ -14,7 +14,7 @@ from pipeline.tables import HYGIENE_UNDO_MAX
 from pipeline.topology import ANCHOR_EVENT_NS, ANCHOR_NS, FEED_LAST_EVENT_NS, FEED_POSITION, INGEST_COUNTERS
 from shm.atomics import monotonic_ns, pause, sleep_ns, yield_core
 from shm.counters import add, stage_add
-from shm.jit import njit, njit_inline, njit_inner, njit_merged
+from shm.jit import njit, njit_inner, njit_merged
 from shm.pulse import LEAVE, turn
 from shm.ring import claim, room, stage_publish, wake
 from shm.transaction import commit, stage
@@ -44,7 +44,7 @@ SLEEP_NS_MAX = 5_000_000
 assert BATCH_MAX <= HYGIENE_UNDO_MAX, "each tick of a batch may put a row into the undo log of hygiene"
 
 
-@njit_inline
+@njit_merged
 def step(state, now_ns):
     """Publish what is due.
 
@@ -77,6 +77,12 @@ def step(state, now_ns):
     local[LAST_SENT_NS] = now_ns
     local[OFFERS] = OFFERS_AFTER_WORK
     return count
+
+
+@njit
+def one_step(state, now_ns):
+    """Take one step, for those who call it from Python; see `step`."""
+    return step(state, now_ns)
 
 
 @njit_merged

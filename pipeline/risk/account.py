@@ -28,7 +28,7 @@ from pipeline.tables import (
 )
 from pipeline.topology import ACCOUNT, RISK_NOW_NS, RISK_REVIEW_NS
 from shm.atomics import load_relaxed
-from shm.jit import njit, njit_inline, njit_inner
+from shm.jit import njit, njit_inner, njit_merged
 from shm.rows import Table, current, edit
 from shm.transaction import Transaction, stage, staged
 
@@ -48,7 +48,7 @@ class Account(NamedTuple):
     words_base: int
 
 
-@njit_inline
+@njit_merged
 def account_of(state):
     """Return the part of RiskState that booking touches: each kernel here then compiles for few arrays."""
     return Account(

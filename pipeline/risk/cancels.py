@@ -18,7 +18,7 @@ from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_WORDS, SENT, TA
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import monotonic_ns
 from shm.counters import Counters, stage_add
-from shm.jit import njit, njit_inline, njit_inner
+from shm.jit import njit, njit_inner, njit_merged
 from shm.ring import Producer, claim, room, stage_publish, wake
 from shm.rows import current, edit
 from shm.transaction import Transaction, commit, stage
@@ -42,7 +42,7 @@ class Works(NamedTuple):
     counters: Counters
 
 
-@njit_inline
+@njit_merged
 def works_of(state):
     """Return the part of RiskState that taking orders back touches: the kernels here then compile for few arrays."""
     return Works(state.transaction, state.sent, state.scopes, state.orders, state.events, state.words, state.counters)

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.topology import RISK_NOW_NS
 from shm.atomics import monotonic_ns
-from shm.jit import njit_inline, njit_inner
+from shm.jit import njit_inner, njit_merged
 from shm.ring import Producer, claim, stage_publish
 from shm.transaction import Transaction
 
@@ -19,7 +19,7 @@ class EventPen(NamedTuple):
     words: np.ndarray  #: topology.RISK_* words
 
 
-@njit_inline
+@njit_merged
 def pen_of(state):
     """Return the part of RiskState, or of a part of it, that writes events: the kernel here then compiles for few arrays."""
     return EventPen(state.transaction, state.events, state.words)

@@ -31,7 +31,7 @@ from pipeline.tables import (
 )
 from pipeline.topology import ACCOUNT, RISK_COUNTERS, RISK_NOW_NS, RISK_REVIEW_NS
 from shm.counters import Counters, stage_add
-from shm.jit import njit, njit_inline, njit_inner
+from shm.jit import njit, njit_inner, njit_merged
 from shm.ring import Producer, room, wake
 from shm.rows import Table
 from shm.transaction import Transaction, commit, stage
@@ -62,7 +62,7 @@ class Review(NamedTuple):
     profits: np.ndarray  #: int64, private: P&L of the account and of each strategy, filled by the walk
 
 
-@njit_inline
+@njit_merged
 def review_of(state):
     """Return the part of RiskState that a review, and a change of a trading state, touches."""
     return Review(
@@ -81,7 +81,7 @@ def review_of(state):
     )
 
 
-@njit_inline
+@njit_merged
 def is_due(state):
     """Tell whether a review is due: by stream time, or because a count has come to its limit.
 

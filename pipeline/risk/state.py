@@ -21,7 +21,7 @@ from pipeline.tables import LIMITS, MARK, POSITION
 from shm.counters import Counters, open_counters
 from shm.heartbeat import Heartbeat, open_heartbeat
 from shm.histogram import open_histogram
-from shm.jit import njit_inline
+from shm.jit import njit_merged
 from shm.ring import Producer, Reader, open_producer, open_reader, open_ring
 from shm.rows import Table, open_table
 from shm.segment import Segment
@@ -115,7 +115,7 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits, calendar:
     return state
 
 
-@njit_inline
+@njit_merged
 def guard_of(state):
     """Return the part of the state that the pre-trade check looks at."""
     return Guard(

@@ -23,7 +23,7 @@ from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import fence_release, load_acquire, monotonic_ns, store_relaxed
 from shm.counters import put
 from shm.histogram import record
-from shm.jit import njit, njit_inline, njit_inner, njit_merged
+from shm.jit import njit, njit_inner, njit_merged
 from shm.pulse import LEAVE, PARK_NOW, turn
 from shm.ring import AT, PUBLISHED, advance, available
 from shm.transaction import OVERFLOW
@@ -37,7 +37,7 @@ TICK_BATCH = 64
 REPORT_BATCH = 32
 
 
-@njit_inline
+@njit_merged
 def step(state, tick_budget, scratch):
     """Take what has come in.
 
@@ -56,6 +56,12 @@ def step(state, tick_budget, scratch):
     if state.book.counts[PENDING_COUNT] > 0 and has_room(state):
         done += look_after_pending(state)
     return done + take_ticks(state, tick_budget)
+
+
+@njit
+def one_step(state, tick_budget, scratch):
+    """Take one step, for those who call it from Python; see `step`."""
+    return step(state, tick_budget, scratch)
 
 
 @njit_merged
