@@ -60,12 +60,14 @@ from pipeline.risk.limits import (
 )
 from pipeline.risk.losses import check_losses
 from pipeline.risk.proposal import at_least, at_most, at_most_share, find, propose, reference_half_ticks
-from pipeline.risk.quick import LIMIT_COUNT, lacks, passes_quickly
 from pipeline.risk.rate import conforms
 from pipeline.risk.valuation import value_held
-from pipeline.tables import SCOPE_FLATTENS, SCOPE_RATE_NS, SCOPE_RESTRICTED, SCOPE_STATE
+from pipeline.tables import LIMIT_NAMES, SCOPE_FLATTENS, SCOPE_RATE_NS, SCOPE_RESTRICTED, SCOPE_STATE
 from pipeline.topology import RISK_NOW_NS
+from shm.atomics import fence_release
 from shm.jit import njit_inner, njit_merged
+
+LIMIT_COUNT = len(LIMIT_NAMES)
 
 
 @njit_merged
@@ -96,20 +98,14 @@ def check_order(guard, calendar_reason, strategy, instrument, request):
     reason = check_states(guard, order)
     if reason == REASON_NONE:
         reason = check_market(guard, order, calendar_reason)
-    if reason == REASON_NONE and (order.reduces or not passes_quickly(guard, order)):
-        reason = check_limits(guard, order)
+    if reason == REASON_NONE:
+        reason = check_size(guard, order)
+    if reason == REASON_NONE and not order.reduces:
+        value_held(guard, strategy, instrument)
+        reason = check_exposure(guard, order)
+        if reason == REASON_NONE:
+            reason = check_losses(guard, order)
     return reason if reason != REASON_NONE else check_pace(guard, order)
-
-
-@njit_inner
-def check_limits(guard, order):
-    """Return REJECT_* where the order does not keep to the limits of size, exposure and losses."""
-    reason = check_size(guard, order)
-    if reason != REASON_NONE or order.reduces:
-        return reason
-    value_held(guard, order.strategy, order.instrument)
-    reason = check_exposure(guard, order)
-    return reason if reason != REASON_NONE else check_losses(guard, order)
 
 
 @njit_merged
@@ -174,8 +170,15 @@ def check_market(guard, order, calendar_reason):
 @njit_merged
 def check_size(guard, order):
     """Return REJECT_* where a limit is not set, or the order by itself is too small, too large or too far from the market."""
-    words, limits = guard.limit_rows.words, order.limits
-    if (lacks(words, limits[0]) | lacks(words, limits[1]) | lacks(words, limits[2])) < 0:
+    words = guard.limit_rows.words
+    lacking = False
+    # All of them, without a way out, so that the compiler looks at several at once.
+    for limit_id in range(LIMIT_COUNT):
+        for k in range(3):
+            lacking |= words[order.limits[k], limit_id] <= NOT_SET
+    # A bound to the compiler, and no instruction: it would keep what it has loaded on the stack until it is compared.
+    fence_release()
+    if lacking:
         find_lacking(guard.found, words, order.limits, order.scopes)
         return REJECT_NO_LIMIT
     instrument, lots = order.instrument, order.lots
