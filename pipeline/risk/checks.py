@@ -12,6 +12,8 @@ a value may reach its limit and not pass it. An order that only makes its positi
 from the exposure and the losses, and from the least sizes. The check changes `guard.found` and `guard.sums` alone.
 """
 
+import numpy as np
+
 from pipeline.messages import (
     ACTIVE,
     BUY,
@@ -114,9 +116,11 @@ def check_form(request):
     side, order_type, lots = request["side"], request["order_type"], request["quantity_lots"]
     if request["kind"] != SUBMIT or (side != BUY and side != SELL):
         return REJECT_BAD_REQUEST
-    if order_type == LIMIT and not 0 < request["price_ticks"] < PRICE_TICKS_LIMIT:
+    is_limit, price = order_type == LIMIT, request["price_ticks"]
+    # Whether it is a limit order is as good as chance: no branch on it.
+    if is_limit & ((price <= 0) | (price >= PRICE_TICKS_LIMIT)):
         return REJECT_BAD_REQUEST
-    if order_type != LIMIT and order_type != MARKET:
+    if not (is_limit | (order_type == MARKET)):
         return REJECT_ORDER_TYPE
     return REJECT_QUANTITY if lots <= 0 or lots >= QUANTITY_LOTS_LIMIT else REASON_NONE
 
@@ -171,14 +175,14 @@ def check_market(guard, order, calendar_reason):
 def check_size(guard, order):
     """Return REJECT_* where a limit is not set, or the order by itself is too small, too large or too far from the market."""
     words = guard.limit_rows.words
-    lacking = False
-    # All of them, without a way out, so that the compiler looks at several at once.
+    copies = order.limits
+    signs = np.int64(0)
+    # UNLIMITED + 1 is 0, NOT_SET + 1 is negative. All of them, without a way out: the compiler looks at several at once.
     for limit_id in range(LIMIT_COUNT):
-        for k in range(3):
-            lacking |= words[order.limits[k], limit_id] <= NOT_SET
+        signs |= (words[copies[0], limit_id] + 1) | (words[copies[1], limit_id] + 1) | (words[copies[2], limit_id] + 1)
     # A bound to the compiler, and no instruction: it would keep what it has loaded on the stack until it is compared.
     fence_release()
-    if lacking:
+    if signs < 0:
         find_lacking(guard.found, words, order.limits, order.scopes)
         return REJECT_NO_LIMIT
     instrument, lots = order.instrument, order.lots

@@ -42,15 +42,16 @@ def propose(guard, strategy, instrument, request):
     row = strategy * guard.marks.shape[0] + instrument
     copy = current(guard.positions, row)
     position, mark = guard.positions.copies[copy], guard.marks[instrument]
-    side, lots, limit_ticks = request["side"], request["quantity_lots"], np.int64(0)
+    side, lots = request["side"], request["quantity_lots"]
+    # Whether it is a limit order is as good as chance: no branch on it.
+    is_limit = np.int64(request["order_type"] == LIMIT)
+    limit_ticks = is_limit * request["price_ticks"]
     price = mark["ask_ticks"] if side == BUY else mark["bid_ticks"]
     if price == 0:
         price = mark["last_ticks"]
-    if request["order_type"] == LIMIT:
-        limit_ticks = request["price_ticks"]
-        # With no price at all its limit alone would say what everything is worth.
-        known = price != 0 or mark["bid_ticks"] != 0 or mark["ask_ticks"] != 0
-        price = limit_ticks if known else np.int64(0)
+    # With no price at all its limit alone would say what everything is worth.
+    known = np.int64((price | mark["bid_ticks"] | mark["ask_ticks"]) != 0)
+    price = known * limit_ticks + (1 - is_limit) * price
     open_lots = position["quantity_lots"]
     reduces = open_lots != 0 and (open_lots > 0) != (side > 0) and lots <= left_to_exit(position)
     return Proposal(scopes, limits, strategy, instrument, row, copy, side, lots, limit_ticks, price, reduces)
