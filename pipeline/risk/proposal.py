@@ -91,12 +91,13 @@ def at_most(guard, order, limit_id, values):
         guard: Guard.
         order: Proposal.
         limit_id: Place in LIMITS.
-        values: (account's, strategy's, instrument's) int64, in the unit of the limit.
+        values: (account's, strategy's, instrument's) int64 >= 0, in the unit of the limit.
     """
     words = guard.limit_rows.words
     beyond = False
     for k in range(3):
-        beyond |= values[k] > upper(words[order.limits[k], limit_id])
+        # Without its sign UNLIMITED is the largest number there is.
+        beyond |= (values[k] >= AMOUNT_MAX) | (np.uint64(values[k]) > np.uint64(words[order.limits[k], limit_id]))
     if beyond:
         find_upper(guard.found, words, order.limits, order.scopes, limit_id, values)
     return not beyond
