@@ -10,9 +10,7 @@ from pipeline.risk.limits import Limits
 from pipeline.tables import BAR, LIMITS, MARK, POSITION, SCOPE_FEES, SCOPE_REALISED, SCOPE_WORDS, SERIES
 from pipeline.topology import Sizes
 from shm.jit import njit_inline, njit_merged
-from shm.layout import CACHE_LINE, WORD
-from shm.prefetch import prefetch
-from shm.rows import Table, current, open_table
+from shm.rows import Table, open_table
 from shm.segment import Segment
 
 # Words of `found`: what a refused order would amount to, what is allowed, whose limit it is, and which (its place in LIMITS).
@@ -24,12 +22,12 @@ OF_ACCOUNT, OF_STRATEGY, OF_INSTRUMENT = 0, 1, 2
 # P&L. Then how many positions are held, and their worst lots (of the instrument only).
 GROSS, LONG_SUM, SHORT_SUM, UNREALISED, HELD_COUNT, WORST_LOTS = 0, 1, 2, 3, 4, 5
 SUM_WORDS = 8
-_MARK_BYTES, _LIMITS_BYTES, _POSITION_BYTES, _SERIES_BYTES = (table.itemsize for table in (MARK, LIMITS, POSITION, SERIES))
-_SCOPE_BYTES = SCOPE_WORDS * WORD
+#: No version of a row: they count from 0.
+NEVER = -1
 
 
 class Guard(NamedTuple):
-    """The check's arrays, as kernels take them. It writes `sums` and `found` alone."""
+    """The check's arrays, as kernels take them. It writes the last three arrays alone."""
 
     positions: Table  #: POSITION
     marks: np.ndarray  #: MARK per instrument
@@ -43,6 +41,7 @@ class Guard(NamedTuple):
     held: Held  #: private
     sums: np.ndarray  #: int64 (3, SUM_WORDS), private
     found: np.ndarray  #: int64 (4,), private
+    complete: np.ndarray  #: int64 per scope, private: the version of its limits in which all were found to be set, else NEVER
     book_count: int
 
 
@@ -62,6 +61,7 @@ def open_guard(segment: Segment, sizes: Sizes, limits: Limits) -> Guard:
         held=make_held(positions, sizes.instruments),
         sums=np.zeros((3, SUM_WORDS), np.int64),
         found=np.zeros(4, np.int64),
+        complete=np.full(sizes.scope_count, NEVER, np.int64),
         book_count=sizes.book_count,
     )
 
@@ -95,26 +95,3 @@ def profit(guard, scope, of_scope):
     """
     realised, fees = scope_word(guard, scope, SCOPE_REALISED), scope_word(guard, scope, SCOPE_FEES)
     return bounded(realised - fees + guard.sums[of_scope, UNREALISED])
-
-
-@njit_merged
-def ask_ahead(guard, strategy, instrument):
-    """Ask for what the check of an order reads of its strategy and instrument, all of it at once.
-
-    An instrument whose turn comes seldom is in no near cache; line by line, it would take longer to come than the check.
-    """
-    scope, row = instrument_scope(guard, instrument), strategy * guard.marks.shape[0] + instrument
-    prefetch(guard.marks, instrument * _MARK_BYTES)
-    limits, position = current(guard.limit_rows, scope) * _LIMITS_BYTES, current(guard.positions, row) * _POSITION_BYTES
-    for line in range(0, _POSITION_BYTES, CACHE_LINE):
-        prefetch(guard.positions.copies, position + line)
-    for line in range(0, _SCOPE_BYTES, CACHE_LINE):
-        prefetch(guard.scopes, scope * _SCOPE_BYTES + line)
-    for line in range(0, _LIMITS_BYTES, CACHE_LINE):
-        prefetch(guard.limit_rows.copies, limits + line)
-    # Its rows begin anywhere in a line.
-    prefetch(guard.limit_rows.copies, limits + _LIMITS_BYTES - 1)
-    prefetch(guard.series.copies, current(guard.series, instrument) * _SERIES_BYTES)
-    prefetch(guard.limits.value_units, instrument * WORD)
-    prefetch(guard.limits.lot_units, instrument * WORD)
-    prefetch(guard.held.places, row * WORD)

@@ -81,7 +81,7 @@ def find(guard, value, limit, scope, limit_id):
 
 
 @njit_merged
-def at_most(guard, order, limit_id, values):
+def at_most(guard, order, limit_id, values, plain):
     """Tell whether a value keeps to an upper limit, else leave in `guard.found` the first scope whose limit it passes.
 
     What comes to AMOUNT_MAX passes every limit, so that it can be counted with at all. There is no branch for each scope: most
@@ -92,12 +92,14 @@ def at_most(guard, order, limit_id, values):
         order: Proposal.
         limit_id: Place in LIMITS.
         values: (account's, strategy's, instrument's) int64 >= 0, in the unit of the limit.
+        plain: Whether they are known to be below AMOUNT_MAX.
     """
     words = guard.limit_rows.words
     beyond = False
     for k in range(3):
         # Without its sign UNLIMITED is the largest number there is.
-        beyond |= (values[k] >= AMOUNT_MAX) | (np.uint64(values[k]) > np.uint64(words[order.limits[k], limit_id]))
+        beyond |= np.uint64(values[k]) > np.uint64(words[order.limits[k], limit_id])
+        beyond |= not plain and values[k] >= AMOUNT_MAX
     if beyond:
         find_upper(guard.found, words, order.limits, order.scopes, limit_id, values)
     return not beyond

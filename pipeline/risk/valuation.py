@@ -55,22 +55,13 @@ def worst_lots(position):
 
 
 @njit_merged
-def value_held(guard, strategy, instrument):
+def value_plainly(guard, strategy, instrument):
     """Fill `guard.sums` from the held positions as they are committed.
 
     Args:
         guard: Guard; `sums` is written.
         strategy: Slot whose sums stand in row OF_STRATEGY.
         instrument: Whose sums stand in row OF_INSTRUMENT.
-    """
-    if value_plainly(guard, strategy, instrument) >= AMOUNT_MAX:
-        value_within_bounds(guard, strategy, instrument)
-
-
-@njit_merged
-def value_plainly(guard, strategy, instrument):
-    """Do as `value_held`, without a bound at each addition.
-
     Returns:
         float64, what no sum is above; where that is AMOUNT_MAX or more the sums are of no use.
     """
@@ -145,7 +136,7 @@ def add_value(row, gross, bought, sold, unrealised):
 
 @njit_inner
 def value_within_bounds(guard, strategy, instrument):
-    """Do as `value_held`, each sum held to AMOUNT_MAX. For accounts beyond all measure."""
+    """Do as `value_plainly`, each sum held to AMOUNT_MAX. For accounts beyond all measure."""
     held, sums, limits = guard.held, guard.sums, guard.limits
     clear(sums)
     for place in range(held.count[0]):
