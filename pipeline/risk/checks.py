@@ -46,7 +46,7 @@ from pipeline.messages import (
 )
 from pipeline.risk.amounts import worth
 from pipeline.risk.exposure import check_exposure
-from pipeline.risk.guard import scope_word
+from pipeline.risk.guard import ask_ahead, scope_word
 from pipeline.risk.limits import (
     DUPLICATE_WINDOW_MS,
     MAX_ORDER_NOTIONAL,
@@ -84,6 +84,7 @@ def check_order(guard, calendar_reason, strategy, instrument, request):
     Bounds:
         Whatever comes to AMOUNT_MAX money or quantity units is refused, where no limit refuses it before.
     """
+    ask_ahead(guard, strategy, instrument)
     find(guard, 0, 0, 0, 0)
     reason = check_form(request)
     if reason != REASON_NONE:
