@@ -49,6 +49,16 @@ class Guard(NamedTuple):
     book_count: int
 
 
+def whole_lines(count: int) -> np.ndarray:
+    """Return int64 zeros that begin with a cache line.
+
+    What is stored across the end of one is not handed on to the load that follows: a check took half as long again.
+    """
+    memory = np.zeros(count + CACHE_LINE // WORD, np.int64)
+    first = -memory.ctypes.data % CACHE_LINE // WORD
+    return memory[first : first + count]
+
+
 def open_guard(segment: Segment, sizes: Sizes, limits: Limits) -> Guard:
     """Open the check on an instance, with what its positions table holds at this moment."""
     positions = open_table(segment, "positions", POSITION)
@@ -63,8 +73,8 @@ def open_guard(segment: Segment, sizes: Sizes, limits: Limits) -> Guard:
         words=segment.array("risk.state"),
         limits=limits,
         held=make_held(positions, sizes.instruments),
-        sums=np.zeros((3, SUM_WORDS), np.int64),
-        found=np.zeros(4, np.int64),
+        sums=whole_lines(3 * SUM_WORDS).reshape(3, SUM_WORDS),
+        found=whole_lines(4),
         complete=np.full(sizes.scope_count, NEVER, np.int64),
         book_count=sizes.book_count,
     )

@@ -69,7 +69,6 @@ def value_plainly(guard, strategy, instrument):
     # Sums in registers: what is stored here would be waited for there.
     gross, bought, sold, unrealised = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     its_gross, its_bought, its_sold, its_unrealised, its_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    clear(sums)
     most = 0.0
     for place in range(held.count[0]):
         of_instrument = np.int64(held.instruments[place])
@@ -98,12 +97,32 @@ def value_plainly(guard, strategy, instrument):
         its_sold += its & row_sold
         its_unrealised += its & row_unrealised
         its_count -= its
-        if of_instrument == instrument:
-            add_value(sums[OF_INSTRUMENT], row_gross, row_bought, row_sold, row_unrealised)
-            sums[OF_INSTRUMENT, WORST_LOTS] += lots
     set_value(sums[OF_ACCOUNT], gross, bought, sold, unrealised, held.count[0])
     set_value(sums[OF_STRATEGY], its_gross, its_bought, its_sold, its_unrealised, its_count)
+    value_instrument(guard, instrument)
     return most
+
+
+@njit_merged
+def value_instrument(guard, instrument):
+    """Fill the row OF_INSTRUMENT of `guard.sums`, where all of it is below AMOUNT_MAX.
+
+    Few positions are of one instrument, and most often none: a walk of its own takes less than to carry its sums along.
+    """
+    held, row = guard.held, guard.sums[OF_INSTRUMENT]
+    for word in range(WORST_LOTS + 1):
+        row[word] = 0
+    mark, value_units = guard.marks[instrument], guard.limits.value_units[instrument]
+    for place in range(held.count[0]):
+        if held.instruments[place] == instrument:
+            position = guard.positions.copies[current(guard.positions, np.int64(held.rows[place]))]
+            quantity, value = position["quantity_lots"], exposure_price(mark, position) * value_units
+            lots, exit_price, unrealised = worst_lots(position), leaving_price(mark, position), np.int64(0)
+            if exit_price > 0:
+                unrealised = (quantity * exit_price - position["cost_tick_lots"]) * value_units
+            bought, sold = quantity + position["working_buy_lots"], quantity - position["working_sell_lots"]
+            add_value(row, lots * value, bought * value, sold * value, unrealised)
+            row[WORST_LOTS] += lots
 
 
 @njit_inline
