@@ -69,6 +69,7 @@ def value_plainly(guard, strategy, instrument):
     # Sums in registers: what is stored here would be waited for there.
     gross, bought, sold, unrealised = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     its_gross, its_bought, its_sold, its_unrealised, its_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    clear(sums)
     most = 0.0
     for place in range(held.count[0]):
         of_instrument = np.int64(held.instruments[place])
@@ -105,13 +106,11 @@ def value_plainly(guard, strategy, instrument):
 
 @njit_merged
 def value_instrument(guard, instrument):
-    """Fill the row OF_INSTRUMENT of `guard.sums`, where all of it is below AMOUNT_MAX.
+    """Add to the row OF_INSTRUMENT of `guard.sums`, which is clear, where all of it is below AMOUNT_MAX.
 
     Few positions are of one instrument, and most often none: a walk of its own takes less than to carry its sums along.
     """
     held, row = guard.held, guard.sums[OF_INSTRUMENT]
-    for word in range(WORST_LOTS + 1):
-        row[word] = 0
     mark, value_units = guard.marks[instrument], guard.limits.value_units[instrument]
     for place in range(held.count[0]):
         if held.instruments[place] == instrument:
