@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline import tables, topology
 from pipeline.messages import LIMIT, MARKET, REQUEST, SUBMIT
-from pipeline.risk.guard import Guard, open_guard
+from pipeline.risk.guard import NEVER, Guard, open_guard
 from pipeline.risk.held import restore
 from pipeline.risk.limits import UNLIMITED, Limits, free_limits, write_limits
 from shm import segment
@@ -116,6 +116,8 @@ class Tables:
             The guard on it.
         """
         guard = self.guard._replace(limits=world.settings())
+        # Limits are written over here, and not by a commit.
+        guard.complete[:] = NEVER
         guard.words[topology.RISK_NOW_NS] = world.now_ns
         rows = free_limits(SIZES.scope_count)
         for scope, limits in enumerate(world.limits):

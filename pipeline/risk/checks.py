@@ -9,7 +9,7 @@
 
 Within one check the account's limit comes first, then the strategy's, then the instrument's. What comes after the order counts:
 a value may reach its limit and not pass it. An order that only makes its position smaller, working orders counted, is excused
-from the exposure and the losses, and from the least sizes. The check changes `guard.found` and `guard.sums` alone.
+from the exposure and the losses, and from the least sizes. The check changes nothing but what is its own in the Guard.
 """
 
 from pipeline.messages import (
@@ -46,7 +46,7 @@ from pipeline.messages import (
 )
 from pipeline.risk.amounts import worth
 from pipeline.risk.exposure import check_exposure
-from pipeline.risk.guard import FOUND_LIMIT, FOUND_LIMIT_ID, FOUND_SCOPE, ask_ahead, scope_word
+from pipeline.risk.guard import ask_ahead, scope_word
 from pipeline.risk.limits import (
     DUPLICATE_WINDOW_MS,
     MAX_ORDER_NOTIONAL,
@@ -60,12 +60,13 @@ from pipeline.risk.limits import (
 )
 from pipeline.risk.losses import check_losses
 from pipeline.risk.proposal import at_least, at_most, at_most_share, find, propose, reference_half_ticks
-from pipeline.risk.quick import LIMIT_COUNT, lacks, passes_quickly
 from pipeline.risk.rate import conforms
-from pipeline.risk.valuation import value_held
-from pipeline.tables import SCOPE_FLATTENS, SCOPE_RATE_NS, SCOPE_RESTRICTED, SCOPE_STATE
+from pipeline.tables import LIMIT_NAMES, SCOPE_FLATTENS, SCOPE_RATE_NS, SCOPE_RESTRICTED, SCOPE_STATE
 from pipeline.topology import RISK_NOW_NS
+from shm.atomics import load_relaxed
 from shm.jit import njit_inner, njit_merged
+
+LIMIT_COUNT = len(LIMIT_NAMES)
 
 
 @njit_merged
@@ -73,7 +74,7 @@ def check_order(guard, calendar_reason, strategy, instrument, request):
     """Decide whether one order of a strategy may leave.
 
     Args:
-        guard: Guard; of it `found` and `sums` are written, and nothing else.
+        guard: Guard; of it `found`, `sums` and `complete` are written, and nothing else.
         calendar_reason: 0, REJECT_SESSION or REJECT_BLACKOUT: what the calendar says of this instrument now.
         strategy: The slot whose order it is, int64.
         instrument: Which is known, int64.
@@ -96,20 +97,13 @@ def check_order(guard, calendar_reason, strategy, instrument, request):
     reason = check_states(guard, order)
     if reason == REASON_NONE:
         reason = check_market(guard, order, calendar_reason)
-    if reason == REASON_NONE and (order.reduces or not passes_quickly(guard, order)):
-        reason = check_limits(guard, order)
+    if reason == REASON_NONE:
+        reason = check_size(guard, order)
+    if reason == REASON_NONE and not order.reduces:
+        reason = check_exposure(guard, order)
+        if reason == REASON_NONE:
+            reason = check_losses(guard, order)
     return reason if reason != REASON_NONE else check_pace(guard, order)
-
-
-@njit_inner
-def check_limits(guard, order):
-    """Return REJECT_* where the order does not keep to the limits of size, exposure and losses."""
-    reason = check_size(guard, order)
-    if reason != REASON_NONE or order.reduces:
-        return reason
-    value_held(guard, order.strategy, order.instrument)
-    reason = check_exposure(guard, order)
-    return reason if reason != REASON_NONE else check_losses(guard, order)
 
 
 @njit_merged
@@ -118,9 +112,11 @@ def check_form(request):
     side, order_type, lots = request["side"], request["order_type"], request["quantity_lots"]
     if request["kind"] != SUBMIT or (side != BUY and side != SELL):
         return REJECT_BAD_REQUEST
-    if order_type == LIMIT and not 0 < request["price_ticks"] < PRICE_TICKS_LIMIT:
+    is_limit, price = order_type == LIMIT, request["price_ticks"]
+    # Whether it is a limit order is as good as chance: no branch on it.
+    if is_limit & ((price <= 0) | (price >= PRICE_TICKS_LIMIT)):
         return REJECT_BAD_REQUEST
-    if order_type != LIMIT and order_type != MARKET:
+    if not (is_limit | (order_type == MARKET)):
         return REJECT_ORDER_TYPE
     return REJECT_QUANTITY if lots <= 0 or lots >= QUANTITY_LOTS_LIMIT else REASON_NONE
 
@@ -174,33 +170,43 @@ def check_market(guard, order, calendar_reason):
 @njit_merged
 def check_size(guard, order):
     """Return REJECT_* where a limit is not set, or the order by itself is too small, too large or too far from the market."""
-    words, limits = guard.limit_rows.words, order.limits
-    if (lacks(words, limits[0]) | lacks(words, limits[1]) | lacks(words, limits[2])) < 0:
-        find_lacking(guard.found, words, order.limits, order.scopes)
+    if lacks(guard, order, 0) or lacks(guard, order, 1) or lacks(guard, order, 2):
         return REJECT_NO_LIMIT
     instrument, lots = order.instrument, order.lots
     quantity = worth(lots, 1, guard.limits.lot_units[instrument])
     if not order.reduces and not at_least(guard, order, MIN_ORDER_QUANTITY, quantity):
         return REJECT_MIN_QUANTITY
-    if not at_most(guard, order, MAX_ORDER_QUANTITY, (quantity, quantity, quantity)):
+    if not at_most(guard, order, MAX_ORDER_QUANTITY, (quantity, quantity, quantity), False):
         return REJECT_QUANTITY
     notional = worth(lots, order.price_ticks, guard.limits.value_units[instrument])
     if not order.reduces and not at_least(guard, order, MIN_ORDER_NOTIONAL, notional):
         return REJECT_MIN_NOTIONAL
-    if not at_most(guard, order, MAX_ORDER_NOTIONAL, (notional, notional, notional)):
+    if not at_most(guard, order, MAX_ORDER_NOTIONAL, (notional, notional, notional), False):
         return REJECT_NOTIONAL
     return REASON_NONE if within_collar(guard, order) else REJECT_PRICE_COLLAR
 
 
+@njit_merged
+def lacks(guard, order, k):
+    """Tell whether any limit of the order's scope k is not set; found is the first that is not.
+
+    A row of limits is looked through once in each of its versions.
+    """
+    scope = order.scopes[k]
+    version = load_relaxed(guard.limit_rows.commits, scope)
+    return guard.complete[scope] != version and look_through(guard, scope, version)
+
+
 @njit_inner
-def find_lacking(found, words, copies, scopes):
-    """Leave in `found` the first limit of the first scope that is not set."""
-    for k in range(2, -1, -1):
-        for limit_id in range(LIMIT_COUNT - 1, -1, -1):
-            if words[copies[k], limit_id] <= NOT_SET:
-                found[FOUND_LIMIT] = NOT_SET
-                found[FOUND_SCOPE] = scopes[k]
-                found[FOUND_LIMIT_ID] = limit_id
+def look_through(guard, scope, version):
+    """Look whether a version of a scope's limits lacks one, and remember where it lacks none."""
+    words = guard.limit_rows.words
+    for limit_id in range(LIMIT_COUNT):
+        if words[2 * scope + (version & 1), limit_id] <= NOT_SET:
+            find(guard, 0, NOT_SET, scope, limit_id)
+            return True
+    guard.complete[scope] = version
+    return False
 
 
 @njit_merged

@@ -5,6 +5,8 @@ counts for its strategy alone, and all positions of an instrument together for t
 added up and not set off against each other, since each strategy's position is left by its own stops.
 """
 
+import numpy as np
+
 from pipeline.messages import (
     REASON_NONE,
     REJECT_BUYING_POWER,
@@ -14,7 +16,7 @@ from pipeline.messages import (
     REJECT_OPEN_POSITIONS,
     REJECT_POSITION_LIMIT,
 )
-from pipeline.risk.amounts import bounded, worth
+from pipeline.risk.amounts import AMOUNT_MAX, bounded, worth
 from pipeline.risk.guard import (
     GROSS,
     HELD_COUNT,
@@ -37,16 +39,49 @@ from pipeline.risk.limits import (
     MAX_POSITION_QUANTITY,
 )
 from pipeline.risk.proposal import at_most, at_most_share
-from pipeline.risk.valuation import exposure_price, worst_lots
-from shm.jit import njit_inline, njit_merged
+from pipeline.risk.valuation import exposure_price, value_plainly, value_within_bounds, worst_lots
+from shm.jit import njit_inline, njit_inner, njit_merged
 
 
 @njit_merged
 def check_exposure(guard, order):
-    """Decide whether the account may hold what an order can bring; `guard.sums` are those of this moment.
+    """Decide whether the account may hold what an order can bring.
 
+    Args:
+        guard: Guard; `sums` are filled, of this moment.
+        order: Proposal.
     Returns:
         REASON_NONE, or the REJECT_* code of the first check that fails, with `guard.found`.
+    """
+    instrument, limits = order.instrument, guard.limits
+    position = guard.positions.copies[order.position]
+    most = value_plainly(guard, order.strategy, instrument)
+    price = np.float64(max(exposure_price(guard.marks[instrument], position), order.price_ticks))
+    # What the order and its position come to, in floats, which cannot wrap: all that follows is within these.
+    most += np.float64(order.lots) * price * np.float64(limits.value_units[instrument])
+    most_lots = (np.float64(guard.sums[OF_INSTRUMENT, WORST_LOTS]) + np.float64(order.lots)) * np.float64(
+        limits.lot_units[instrument]
+    )
+    if most < AMOUNT_MAX and most_lots < AMOUNT_MAX:
+        return check_sums(guard, order, True)
+    return check_bounded(guard, order)
+
+
+@njit_inner
+def check_bounded(guard, order):
+    """Do as `check_exposure`, each amount held to AMOUNT_MAX. For accounts beyond all measure."""
+    value_within_bounds(guard, order.strategy, order.instrument)
+    return check_sums(guard, order, False)
+
+
+@njit_merged
+def check_sums(guard, order, plain):
+    """Do as `check_exposure`, with the sums as they are.
+
+    Args:
+        guard: Guard.
+        order: Proposal.
+        plain: Whether all amounts are known to be below AMOUNT_MAX, so that none needs to be held to it. A constant.
     """
     sums, instrument = guard.sums, order.instrument
     position = guard.positions.copies[order.position]
@@ -57,46 +92,62 @@ def check_exposure(guard, order):
     known = exposure_price(guard.marks[instrument], position)
     value_units, lot_units = guard.limits.value_units[instrument], guard.limits.lot_units[instrument]
     price = max(known, order.price_ticks)
-    added = worth(after - before, price, value_units)
-    of_all = worth(bounded(sums[OF_INSTRUMENT, WORST_LOTS] + after - before), 1, lot_units)
-    if not at_most(guard, order, MAX_POSITION_QUANTITY, (of_all, worth(after, 1, lot_units), of_all)):
+    added = product(after - before, price, value_units, plain)
+    of_all = product(total(sums[OF_INSTRUMENT, WORST_LOTS], after - before, plain), 1, lot_units, plain)
+    if not at_most(guard, order, MAX_POSITION_QUANTITY, (of_all, product(after, 1, lot_units, plain), of_all), plain):
         return REJECT_POSITION_LIMIT
-    of_all, of_one = bounded(sums[OF_INSTRUMENT, GROSS] + added), bounded(worth(before, known, value_units) + added)
-    positions = (of_all, of_one, of_all)
-    if not at_most(guard, order, MAX_POSITION_NOTIONAL, positions):
+    of_all = total(sums[OF_INSTRUMENT, GROSS], added, plain)
+    positions = (of_all, total(product(before, known, value_units, plain), added, plain), of_all)
+    if not at_most(guard, order, MAX_POSITION_NOTIONAL, positions, plain):
         return REJECT_POSITION_LIMIT
-    opened = 1 if guard.held.places[order.row] == NOT_HELD else 0
+    opened = np.int64(guard.held.places[order.row] == NOT_HELD)
     counts = (
         sums[OF_ACCOUNT, HELD_COUNT] + opened, sums[OF_STRATEGY, HELD_COUNT] + opened, sums[OF_INSTRUMENT, HELD_COUNT] + opened
     )  # fmt: skip
-    if not at_most(guard, order, MAX_OPEN_POSITIONS, counts):
+    if not at_most(guard, order, MAX_OPEN_POSITIONS, counts, True):
         return REJECT_OPEN_POSITIONS
     equity = bounded(guard.limits.balance_units + profit(guard, order.scopes[0], OF_ACCOUNT))
     if not at_most_share(guard, order, MAX_CONCENTRATION_PERCENT, positions, equity):
         return REJECT_CONCENTRATION
     gross = (
-        bounded(sums[OF_ACCOUNT, GROSS] + added),
-        bounded(sums[OF_STRATEGY, GROSS] + added),
-        bounded(sums[OF_INSTRUMENT, GROSS] + added),
+        total(sums[OF_ACCOUNT, GROSS], added, plain),
+        total(sums[OF_STRATEGY, GROSS], added, plain),
+        total(sums[OF_INSTRUMENT, GROSS], added, plain),
     )
-    if not at_most(guard, order, MAX_GROSS_EXPOSURE, gross):
+    if not at_most(guard, order, MAX_GROSS_EXPOSURE, gross, plain):
         return REJECT_GROSS_EXPOSURE
-    change = order.side * worth(order.lots, price, value_units)
-    net = (net_after(sums[OF_ACCOUNT], change), net_after(sums[OF_STRATEGY], change), net_after(sums[OF_INSTRUMENT], change))
-    if not at_most(guard, order, MAX_NET_EXPOSURE, net):
+    change = order.side * product(order.lots, price, value_units, plain)
+    buys, sells = max(change, 0), min(change, 0)
+    net = (
+        net_after(sums[OF_ACCOUNT], buys, sells, plain),
+        net_after(sums[OF_STRATEGY], buys, sells, plain),
+        net_after(sums[OF_INSTRUMENT], buys, sells, plain),
+    )
+    if not at_most(guard, order, MAX_NET_EXPOSURE, net, plain):
         return REJECT_NET_EXPOSURE
-    if not at_most_share(guard, order, MAX_LEVERAGE, gross, equity):
-        return REJECT_BUYING_POWER
-    return REASON_NONE
+    return REASON_NONE if at_most_share(guard, order, MAX_LEVERAGE, gross, equity) else REJECT_BUYING_POWER
 
 
 @njit_inline
-def net_after(row, change):
+def product(lots, price, units, plain):
+    """Return lots × price × units, held to AMOUNT_MAX where it is not known to be below."""
+    return lots * price * units if plain else worth(lots, price, units)
+
+
+@njit_inline
+def total(first, second, plain):
+    """Return first + second, held to AMOUNT_MAX where it is not known to be below."""
+    return first + second if plain else bounded(first + second)
+
+
+@njit_inline
+def net_after(row, buys, sells, plain):
     """Return the net exposure of a row of the sums with one more order.
 
     Args:
         row: int64 (SUM_WORDS,).
-        change: What the order buys, in money units; below 0 what it sells.
+        buys: What the order buys, in money units; 0 where it sells.
+        sells: What it sells, below 0; 0 where it buys.
+        plain: As in `check_sums`.
     """
-    bought, sold = bounded(row[LONG_SUM] + max(change, 0)), bounded(row[SHORT_SUM] + min(change, 0))
-    return max(abs(bought), abs(sold))
+    return max(abs(total(row[LONG_SUM], buys, plain)), abs(total(row[SHORT_SUM], sells, plain)))

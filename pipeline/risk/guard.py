@@ -24,12 +24,14 @@ OF_ACCOUNT, OF_STRATEGY, OF_INSTRUMENT = 0, 1, 2
 # P&L. Then how many positions are held, and their worst lots (of the instrument only).
 GROSS, LONG_SUM, SHORT_SUM, UNREALISED, HELD_COUNT, WORST_LOTS = 0, 1, 2, 3, 4, 5
 SUM_WORDS = 8
+#: No version of a row: they count from 0.
+NEVER = -1
 _MARK_BYTES, _LIMITS_BYTES, _POSITION_BYTES, _SERIES_BYTES = (table.itemsize for table in (MARK, LIMITS, POSITION, SERIES))
 _SCOPE_BYTES = SCOPE_WORDS * WORD
 
 
 class Guard(NamedTuple):
-    """The check's arrays, as kernels take them. It writes `sums` and `found` alone."""
+    """The check's arrays, as kernels take them. It writes the last three arrays alone."""
 
     positions: Table  #: POSITION
     marks: np.ndarray  #: MARK per instrument
@@ -43,7 +45,18 @@ class Guard(NamedTuple):
     held: Held  #: private
     sums: np.ndarray  #: int64 (3, SUM_WORDS), private
     found: np.ndarray  #: int64 (4,), private
+    complete: np.ndarray  #: int64 per scope, private: the version of its limits in which all were found to be set, else NEVER
     book_count: int
+
+
+def whole_lines(count: int) -> np.ndarray:
+    """Return int64 zeros that begin with a cache line.
+
+    What is stored across the end of one is not handed on to the load that follows: a check took half as long again.
+    """
+    memory = np.zeros(count + CACHE_LINE // WORD, np.int64)
+    first = -memory.ctypes.data % CACHE_LINE // WORD
+    return memory[first : first + count]
 
 
 def open_guard(segment: Segment, sizes: Sizes, limits: Limits) -> Guard:
@@ -60,8 +73,9 @@ def open_guard(segment: Segment, sizes: Sizes, limits: Limits) -> Guard:
         words=segment.array("risk.state"),
         limits=limits,
         held=make_held(positions, sizes.instruments),
-        sums=np.zeros((3, SUM_WORDS), np.int64),
-        found=np.zeros(4, np.int64),
+        sums=whole_lines(3 * SUM_WORDS).reshape(3, SUM_WORDS),
+        found=whole_lines(4),
+        complete=np.full(sizes.scope_count, NEVER, np.int64),
         book_count=sizes.book_count,
     )
 
@@ -118,3 +132,4 @@ def ask_ahead(guard, strategy, instrument):
     prefetch(guard.limits.value_units, instrument * WORD)
     prefetch(guard.limits.lot_units, instrument * WORD)
     prefetch(guard.held.places, row * WORD)
+    prefetch(guard.complete, scope * WORD)

@@ -45,31 +45,31 @@ def check_losses(guard, order):
         loss_since(guard, scopes[1], strategy, SCOPE_DAY_PNL, BY_DAILY_LOSS),
         loss_since(guard, scopes[2], instrument, SCOPE_DAY_PNL, BY_DAILY_LOSS),
     )
-    if not at_most(guard, order, MAX_DAILY_LOSS, losses):
+    if not at_most(guard, order, MAX_DAILY_LOSS, losses, False):
         return REJECT_DAILY_LOSS
     losses = (
         loss_since(guard, scopes[0], account, SCOPE_WEEK_PNL, BY_WEEKLY_LOSS),
         loss_since(guard, scopes[1], strategy, SCOPE_WEEK_PNL, BY_WEEKLY_LOSS),
         loss_since(guard, scopes[2], instrument, SCOPE_WEEK_PNL, BY_WEEKLY_LOSS),
     )
-    if not at_most(guard, order, MAX_WEEKLY_LOSS, losses):
+    if not at_most(guard, order, MAX_WEEKLY_LOSS, losses, False):
         return REJECT_WEEKLY_LOSS
     losses = (
         loss_since(guard, scopes[0], account, SCOPE_PEAK, BY_DRAWDOWN),
         loss_since(guard, scopes[1], strategy, SCOPE_PEAK, BY_DRAWDOWN),
         loss_since(guard, scopes[2], instrument, SCOPE_PEAK, BY_DRAWDOWN),
     )
-    if not at_most(guard, order, MAX_DRAWDOWN, losses):
+    if not at_most(guard, order, MAX_DRAWDOWN, losses, False):
         return REJECT_DRAWDOWN
     wildness = volatility(guard, order)
-    if not at_most(guard, order, MAX_VOLATILITY_PERCENT, (wildness, wildness, wildness)):
+    if not at_most(guard, order, MAX_VOLATILITY_PERCENT, (wildness, wildness, wildness), False):
         return REJECT_VOLATILITY
     executions = (
         scope_word(guard, scopes[0], SCOPE_EXECUTIONS) + 1,
         scope_word(guard, scopes[1], SCOPE_EXECUTIONS) + 1,
         scope_word(guard, scopes[2], SCOPE_EXECUTIONS) + 1,
     )
-    if not at_most(guard, order, MAX_EXECUTIONS, executions):
+    if not at_most(guard, order, MAX_EXECUTIONS, executions, False):
         return REJECT_EXECUTIONS
     return REASON_NONE
 

@@ -42,15 +42,16 @@ def propose(guard, strategy, instrument, request):
     row = strategy * guard.marks.shape[0] + instrument
     copy = current(guard.positions, row)
     position, mark = guard.positions.copies[copy], guard.marks[instrument]
-    side, lots, limit_ticks = request["side"], request["quantity_lots"], np.int64(0)
+    side, lots = request["side"], request["quantity_lots"]
+    # Whether it is a limit order is as good as chance: no branch on it.
+    is_limit = np.int64(request["order_type"] == LIMIT)
+    limit_ticks = is_limit * request["price_ticks"]
     price = mark["ask_ticks"] if side == BUY else mark["bid_ticks"]
     if price == 0:
         price = mark["last_ticks"]
-    if request["order_type"] == LIMIT:
-        limit_ticks = request["price_ticks"]
-        # With no price at all its limit alone would say what everything is worth.
-        known = price != 0 or mark["bid_ticks"] != 0 or mark["ask_ticks"] != 0
-        price = limit_ticks if known else np.int64(0)
+    # With no price at all its limit alone would say what everything is worth.
+    known = np.int64((price | mark["bid_ticks"] | mark["ask_ticks"]) != 0)
+    price = known * limit_ticks + (1 - is_limit) * price
     open_lots = position["quantity_lots"]
     reduces = open_lots != 0 and (open_lots > 0) != (side > 0) and lots <= left_to_exit(position)
     return Proposal(scopes, limits, strategy, instrument, row, copy, side, lots, limit_ticks, price, reduces)
@@ -80,7 +81,7 @@ def find(guard, value, limit, scope, limit_id):
 
 
 @njit_merged
-def at_most(guard, order, limit_id, values):
+def at_most(guard, order, limit_id, values, plain):
     """Tell whether a value keeps to an upper limit, else leave in `guard.found` the first scope whose limit it passes.
 
     What comes to AMOUNT_MAX passes every limit, so that it can be counted with at all. There is no branch for each scope: most
@@ -90,12 +91,15 @@ def at_most(guard, order, limit_id, values):
         guard: Guard.
         order: Proposal.
         limit_id: Place in LIMITS.
-        values: (account's, strategy's, instrument's) int64, in the unit of the limit.
+        values: (account's, strategy's, instrument's) int64 >= 0, in the unit of the limit.
+        plain: Whether they are known to be below AMOUNT_MAX.
     """
     words = guard.limit_rows.words
     beyond = False
     for k in range(3):
-        beyond |= values[k] > upper(words[order.limits[k], limit_id])
+        # Without its sign UNLIMITED is the largest number there is.
+        beyond |= np.uint64(values[k]) > np.uint64(words[order.limits[k], limit_id])
+        beyond |= not plain and values[k] >= AMOUNT_MAX
     if beyond:
         find_upper(guard.found, words, order.limits, order.scopes, limit_id, values)
     return not beyond

@@ -55,22 +55,13 @@ def worst_lots(position):
 
 
 @njit_merged
-def value_held(guard, strategy, instrument):
+def value_plainly(guard, strategy, instrument):
     """Fill `guard.sums` from the held positions as they are committed.
 
     Args:
         guard: Guard; `sums` is written.
         strategy: Slot whose sums stand in row OF_STRATEGY.
         instrument: Whose sums stand in row OF_INSTRUMENT.
-    """
-    if value_plainly(guard, strategy, instrument) >= AMOUNT_MAX:
-        value_within_bounds(guard, strategy, instrument)
-
-
-@njit_merged
-def value_plainly(guard, strategy, instrument):
-    """Do as `value_held`, without a bound at each addition.
-
     Returns:
         float64, what no sum is above; where that is AMOUNT_MAX or more the sums are of no use.
     """
@@ -107,12 +98,30 @@ def value_plainly(guard, strategy, instrument):
         its_sold += its & row_sold
         its_unrealised += its & row_unrealised
         its_count -= its
-        if of_instrument == instrument:
-            add_value(sums[OF_INSTRUMENT], row_gross, row_bought, row_sold, row_unrealised)
-            sums[OF_INSTRUMENT, WORST_LOTS] += lots
     set_value(sums[OF_ACCOUNT], gross, bought, sold, unrealised, held.count[0])
     set_value(sums[OF_STRATEGY], its_gross, its_bought, its_sold, its_unrealised, its_count)
+    value_instrument(guard, instrument)
     return most
+
+
+@njit_merged
+def value_instrument(guard, instrument):
+    """Add to the row OF_INSTRUMENT of `guard.sums`, which is clear, where all of it is below AMOUNT_MAX.
+
+    Few positions are of one instrument, and most often none: a walk of its own takes less than to carry its sums along.
+    """
+    held, row = guard.held, guard.sums[OF_INSTRUMENT]
+    mark, value_units = guard.marks[instrument], guard.limits.value_units[instrument]
+    for place in range(held.count[0]):
+        if held.instruments[place] == instrument:
+            position = guard.positions.copies[current(guard.positions, np.int64(held.rows[place]))]
+            quantity, value = position["quantity_lots"], exposure_price(mark, position) * value_units
+            lots, exit_price, unrealised = worst_lots(position), leaving_price(mark, position), np.int64(0)
+            if exit_price > 0:
+                unrealised = (quantity * exit_price - position["cost_tick_lots"]) * value_units
+            bought, sold = quantity + position["working_buy_lots"], quantity - position["working_sell_lots"]
+            add_value(row, lots * value, bought * value, sold * value, unrealised)
+            row[WORST_LOTS] += lots
 
 
 @njit_inline
@@ -145,7 +154,7 @@ def add_value(row, gross, bought, sold, unrealised):
 
 @njit_inner
 def value_within_bounds(guard, strategy, instrument):
-    """Do as `value_held`, each sum held to AMOUNT_MAX. For accounts beyond all measure."""
+    """Do as `value_plainly`, each sum held to AMOUNT_MAX. For accounts beyond all measure."""
     held, sums, limits = guard.held, guard.sums, guard.limits
     clear(sums)
     for place in range(held.count[0]):
