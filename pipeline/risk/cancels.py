@@ -10,9 +10,9 @@ import numpy as np
 
 from pipeline.messages import BUY, CANCEL, EXIT, REASON_NONE, REJECT_UNKNOWN_ORDER, REQUEST_DONE, SELL
 from pipeline.risk.events import new_event
-from pipeline.risk.scopes import has_row, is_flagged
+from pipeline.risk.scopes import forbids_exits, has_row, is_flagged
 from pipeline.risk.sent import NOT_SEEN, ORDER_OF, find_sent
-from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SENT, TAKEN_BACK
+from pipeline.tables import SCOPE_CANCELS, SENT, TAKEN_BACK
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import monotonic_ns
 from shm.counters import stage_add
@@ -94,10 +94,23 @@ def count_working(state, scope):
 
 
 @njit_inner
+def may_be_taken_back(scopes, noted):
+    """Tell whether an order goes with the others of its scope: not one whose cancel is on its way, nor an exit that may leave.
+
+    Args:
+        scopes: Scopes.
+        noted: SENT_ORDER, read only.
+    """
+    if noted["state"] != SENT:
+        return False
+    return np.int64(noted["flags"]) & EXIT == 0 or forbids_exits(scopes, np.int64(noted["position"]))
+
+
+@njit_inner
 def take_back_flagged(state):
     """Send the cancels of orders in scopes that are being emptied, as far as one step may and there is room.
 
-    Exits of stops go on where their scope is being flattened; where it is killed they are taken back too, and stay owed.
+    Exits of stops go on, but for those of a position that is killed and not being left: these stay owed.
 
     Returns:
         How many were sent.
@@ -107,10 +120,7 @@ def take_back_flagged(state):
     while k < state.sent.counts[0] and sent_count < CANCEL_BATCH and room(state.orders) > 1:
         row = state.sent.lists[ORDER_OF, k]
         noted = state.sent.table.copies[current(state.sent.table, row)]
-        position = np.int64(noted["position"])
-        is_exit = np.int64(noted["flags"]) & EXIT != 0
-        goes_on = is_exit and is_flagged(state.scopes, position, SCOPE_FLATTENS)
-        if noted["state"] == SENT and not goes_on and is_flagged(state.scopes, position, SCOPE_CANCELS):
+        if may_be_taken_back(state.scopes, noted) and is_flagged(state.scopes, np.int64(noted["position"]), SCOPE_CANCELS):
             send_cancel(state, row)
             commit(state.transaction)
             sent_count += 1

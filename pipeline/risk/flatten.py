@@ -7,8 +7,9 @@ for that. When nothing is left the flag goes down. A death in between leaves the
 
 import numpy as np
 
-from pipeline.messages import ARMED, BID_ASK, EXIT, STATIC, TRIGGER_FLATTEN
+from pipeline.messages import ARMED, BID_ASK, STATIC, TRIGGER_FLATTEN
 from pipeline.risk.arming import arm, guard
+from pipeline.risk.cancels import may_be_taken_back
 from pipeline.risk.events import level_now
 from pipeline.risk.exits import fire, watched_price
 from pipeline.risk.positions import left_to_exit
@@ -16,15 +17,15 @@ from pipeline.risk.scopes import has_row, is_flagged
 from pipeline.risk.sent import ORDER_OF
 from pipeline.risk.stops import END, NO_SLOT, group_of, link_stop, take_slot
 from pipeline.risk.watching import catch_up, sweep
-from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_WORDS, SENT
+from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_WORDS
 from pipeline.topology import STOP_GROUPS
 from shm.jit import njit, njit_inner
 from shm.ring import room, wake
 from shm.rows import current
 from shm.transaction import commit, stage
 
-#: Word of RiskState.local: how many scopes have a flag up.
-FLAGGED_COUNT = 2
+# Words of RiskState.local: how many scopes have a flag up, and of how many of these only orders are taken back.
+FLAGGED_COUNT, CANCELLED_COUNT = 2, 3
 
 
 @njit_inner
@@ -150,9 +151,7 @@ def has_to_take_back(state, scope):
     sent = state.sent
     for k in range(sent.counts[0]):
         noted = sent.table.copies[current(sent.table, sent.lists[ORDER_OF, k])]
-        if noted["state"] != SENT or np.int64(noted["flags"]) & EXIT:
-            continue
-        if has_row(state.scopes, scope, np.int64(noted["position"])):
+        if may_be_taken_back(state.scopes, noted) and has_row(state.scopes, scope, np.int64(noted["position"])):
             return True
     return False
 
@@ -160,8 +159,10 @@ def has_to_take_back(state, scope):
 @njit
 def count_flags(state):
     """Count the scopes that have something to take back or to leave, so that a step without any asks one word."""
-    count = 0
+    flagged, cancelled = 0, 0
     for scope in range(state.scopes.words.shape[0] // SCOPE_WORDS):
         at = scope * SCOPE_WORDS
-        count += (state.scopes.words[at + SCOPE_CANCELS] | state.scopes.words[at + SCOPE_FLATTENS]) != 0
-    state.local[FLAGGED_COUNT] = count
+        cancels, flattens = state.scopes.words[at + SCOPE_CANCELS], state.scopes.words[at + SCOPE_FLATTENS]
+        flagged += (cancels | flattens) != 0
+        cancelled += cancels > flattens
+    state.local[FLAGGED_COUNT], state.local[CANCELLED_COUNT] = flagged, cancelled

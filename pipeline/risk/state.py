@@ -56,7 +56,7 @@ class RiskState(NamedTuple):
     found: np.ndarray
     profits: np.ndarray  #: private, of the review
     supervisor: np.ndarray  #: topology's supervisor words
-    local: np.ndarray  #: private words: exits.RECV_NS, firing.NEXT_STALE_LOOK, flatten.FLAGGED_COUNT
+    local: np.ndarray  #: private words: exits.RECV_NS, firing.NEXT_STALE_LOOK, flatten.FLAGGED_COUNT, CANCELLED_COUNT
     heartbeat: Heartbeat
     ingest_to_risk: np.ndarray  #: histogram words
     execution_to_risk: np.ndarray

@@ -14,7 +14,7 @@ from pipeline.risk.entries import take_request
 from pipeline.risk.exits import RECV_NS, look_after_pending
 from pipeline.risk.fills import take_report
 from pipeline.risk.firing import NEXT_STALE_LOOK, fire_crossed, fire_deadlines, fire_stale, groups_of_tick, has_room
-from pipeline.risk.flatten import FLAGGED_COUNT, flatten_flagged
+from pipeline.risk.flatten import CANCELLED_COUNT, FLAGGED_COUNT, flatten_flagged
 from pipeline.risk.inbox import has_requests, requests_end
 from pipeline.risk.review import is_due, review, review_of
 from pipeline.risk.stops import DUE, PENDING_COUNT
@@ -78,13 +78,18 @@ def take_reports(state, scratch):
 
 @njit_inner
 def take_requests(state):
-    """Take the strategies' requests that are there, each strategy in turn."""
+    """Take the strategies' requests that are there, each strategy in turn.
+
+    While orders of a scope are being taken back they wait: what is ordered after that was asked for is not taken back with it.
+    """
     done = 0
     for requester in range(state.inbox.at.shape[0]):
         first = state.inbox.at[requester]
         end = min(requests_end(state.transaction.memory, state.inbox, requester), first + REPORT_BATCH)
         for seq in range(first, end):
-            if not has_room(state) or (is_due(state) and not review(review_of(state))):
+            if state.local[CANCELLED_COUNT] > 0 or not has_room(state):
+                return done
+            if is_due(state) and not review(review_of(state)):
                 return done
             take_request(state, requester, seq)
             done += 1
