@@ -10,7 +10,7 @@ from pipeline.messages import QUOTE, TICK_OK, TRADE
 from pipeline.risk.alarms import DEADLINES, ENTRIES, NEXT_ALARM
 from pipeline.risk.atr import bar_price, enter_bars
 from pipeline.risk.cancels import take_back_flagged
-from pipeline.risk.entries import take_request
+from pipeline.risk.entries import EVENTS_NEEDED, take_request
 from pipeline.risk.exits import RECV_NS, look_after_pending
 from pipeline.risk.fills import take_report
 from pipeline.risk.firing import NEXT_STALE_LOOK, fire_crossed, fire_deadlines, fire_stale, groups_of_tick, has_room
@@ -25,7 +25,7 @@ from shm.counters import put
 from shm.histogram import record
 from shm.jit import njit, njit_inline, njit_inner, njit_merged
 from shm.pulse import LEAVE, PARK_NOW, turn
-from shm.ring import AT, PUBLISHED, advance, available
+from shm.ring import AT, PUBLISHED, advance, available, room
 from shm.transaction import OVERFLOW
 from shm.wait import cancel, park, prepare
 
@@ -60,7 +60,11 @@ def step(state, tick_budget, scratch):
 
 @njit_merged
 def take_reports(state, scratch):
-    """Take the reports that are there, as long as what they cause finds room."""
+    """Take the reports that are there, as long as what they cause finds room.
+
+    They cause events and no orders. Were they to wait for room in the orders ring, which execution empties only while its reports
+    find room, the two could wait for each other for ever.
+    """
     reader = state.reports
     first = reader.local[AT]
     end = min(available(reader), first + REPORT_BATCH)
@@ -69,7 +73,7 @@ def take_reports(state, scratch):
     now_ns = monotonic_ns()
     slots = reader.ring.slots
     for seq in range(first, end):
-        if not has_room(state):
+        if room(state.events) < EVENTS_NEEDED:
             return seq - first
         record(state.execution_to_risk, now_ns - slots[seq & (slots.shape[0] - 1)]["sent_ns"])
         take_report(state, seq, scratch)
