@@ -93,12 +93,20 @@ class RecordingRig(Rig):
 
     def step(self, stage: str, tick_budget: int = 8) -> int:
         """Take one step, and keep what it published."""
-        done = super().step(stage, tick_budget)
+        done = self.step_unseen(stage, tick_budget)
+        self.look(stage)
+        return done
+
+    def step_unseen(self, stage: str, tick_budget: int) -> int:
+        """Take one step without keeping what it published; for a step that a kill may cut short."""
+        return super().step(stage, tick_budget)
+
+    def look(self, stage: str) -> None:
+        """Keep what a stage has published in a step."""
         if stage == "execution":
             self.keep_told()
             self.pass_on()
         self.record(stepped=stage == "risk")
-        return done
 
     def pass_on(self) -> None:
         """Do to the new reports what happens to them on their way to risk: nothing."""

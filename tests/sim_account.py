@@ -60,6 +60,10 @@ DRAWS: dict[str, Callable[[np.random.Generator, int, int], int]] = {
     "max_executions": lambda rng, unit_ns, units: int(rng.integers(0, 12)),
     "max_volatility_percent": lambda rng, unit_ns, units: int(rng.choice([0, 300, 5_000])),
 }
+#: What the breaker looks at.
+BREAKER_LIMITS = (
+    "max_daily_loss", "max_weekly_loss", "max_drawdown", "max_consecutive_losses", "max_trades_per_day", "max_reject_percent",
+)  # fmt: skip
 assert tuple(DRAWS) == LIMIT_NAMES, "every limit is drawn"
 
 
@@ -70,6 +74,12 @@ def draw_limit(rng: np.random.Generator, name: str, settings: Limits, unit_ns: i
 
 def add_limits(rng: np.random.Generator, limit_rows: np.ndarray, settings: Limits, unit_ns: int) -> None:
     """Limit some things in some scopes: in some lives nothing, in most a few, in some nearly all."""
+    if rng.random() < 0.3:
+        # A life in which the breaker trips.
+        for scope in range(3):
+            for name in BREAKER_LIMITS:
+                if rng.random() < 0.4:
+                    limit_rows[name][scope] = draw_limit(rng, name, settings, unit_ns)
     share = float(rng.choice([0.0, 0.03, 0.1, 0.3], p=[0.35, 0.45, 0.15, 0.05]))
     for scope in range(len(limit_rows)):
         for name in LIMIT_NAMES:

@@ -44,7 +44,7 @@ from tests.rig import limits
 from tests.sim_account import account_settings, add_limits, limit_fields
 
 ORDER_LOTS_MAX = 400
-TICKS_MAX = 400 if JIT_ENABLED else 120
+TICKS_MAX = 400 if JIT_ENABLED else 200
 UNITS_NS = (1, 10_000, 10_000)
 KINDS = (STATIC, TRAILING, ATR, CHANDELIER, TIME, TAKE_PROFIT)
 PPM = 10**6

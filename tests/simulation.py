@@ -66,10 +66,10 @@ class Simulation:
         self.done: Counter[str] = Counter()
         rng = self.rng
         weights = {
-            "ingest": rng.choice([1.0, 3.0, 10.0]),
+            "ingest": rng.choice([1.0, 2.0, 6.0]),
             "risk": rng.choice([1.0, 4.0, 12.0]),
             "execution": rng.choice([1.0, 4.0, 12.0]),
-            "strategy": rng.choice([1.0, 4.0]),
+            "strategy": rng.choice([2.0, 6.0]),
             "sidecar": rng.choice([0.02, 1.0]),
             "kill": rng.choice([0.0, 0.5]),
             "gate": 0.1,
@@ -174,7 +174,8 @@ class Simulation:
     def kill_within(self, stage: str, budget: int) -> None:
         """Let a stage die at a random store of its step, and perhaps its successor while it opens."""
         point = int(np.exp(self.rng.uniform(0, np.log(POINTS_MAX))))
-        if not run_until(point, lambda: self.rig.step(stage, budget), FILES):
+        if not run_until(point, lambda: self.rig.step_unseen(stage, budget), FILES):
+            self.rig.look(stage)
             return
         self.done["kills within steps"] += 1
         for _ in range(int(self.rng.choice([0, 1, 2], p=[0.5, 0.4, 0.1]))):
@@ -185,6 +186,9 @@ class Simulation:
     def ask(self) -> None:
         """Let a strategy, or the control socket, ask for something, sensible or not."""
         rng, rig = self.rng, self.rig
+        if not rig.risk.marks["tick_count"].any() and rng.random() < 0.95:
+            # Nothing has a price yet.
+            return
         strategy = int(rng.integers(self.strategies))
         kind = int(rng.choice([SUBMIT, SET_STOP, MOVE_STOP, CANCEL_STOP], p=self.wishes))
         if not current_positions(rig).any() and rng.random() < 0.9:
