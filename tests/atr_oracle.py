@@ -76,5 +76,5 @@ class AtrSeries:
         self._prices.append(price)
 
     def state(self) -> tuple[Fraction, int, Fraction, list[Fraction]]:
-        """Return the ATR (0 where there is none yet), how many bars have closed, the sum of the first ranges, the open prices."""
+        """Return the ATR (0 = none yet), how many bars have closed, the sum of the first ranges, and the open prices."""
         return self.atr or Fraction(0), self.bars, sum(self._first_ranges, Fraction(0)), self._prices

@@ -18,7 +18,6 @@ from pipeline.messages import (
     MARKET,
     ORDER,
     REJECTED,
-    REPORT,
     STOP_ARMED,
     STOP_ENDED,
     STOP_OWED,

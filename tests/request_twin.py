@@ -6,10 +6,9 @@ contract. Each request has its answer, an event or an order, and nothing else co
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from typing import Any
-
-import numpy as np
 
 from pipeline import messages as m
 from pipeline import tables as t
@@ -25,6 +24,7 @@ from tests.recorder import RecordingRig
 from tests.safety import assert_safe
 from tests.scope_twin import ScopesTwin
 from tests.stop_ledger import StopLedger
+from tests.stop_oracle import Stop
 
 #: Reasons that depend on rings and tables, which the twin does not count.
 OF_ROOM = {m.REJECT_NO_ROOM, m.REJECT_ENTRIES_BLOCKED}
@@ -54,6 +54,14 @@ class RequestTwin(StopLedger):
         self.quotes = [(0, 0, 0)] * rig.sizes.instruments
         self.stamps = [(0, 0)] * rig.sizes.instruments
 
+    @abstractmethod
+    def take_event(self, event: Any, orders: deque) -> None:
+        """Take what risk says that it did about a stop, at a report or a request."""
+
+    @abstractmethod
+    def fire(self, stop: Stop, price: int, reason: int, event: Any, orders: deque) -> None:
+        """Take a stop that fired, and its exit."""
+
     # ── What risk finds out by itself ──
 
     def review(self, events: deque) -> None:
@@ -75,7 +83,8 @@ class RequestTwin(StopLedger):
     def room(self, orders: deque, events: deque) -> tuple[int, int]:
         """Return how many orders and events find room, those of this turn counted that were taken."""
         turn, sizes = self.turn, self.rig.sizes
-        return turn.read[0] + sizes.orders - turn.orders[1] + len(orders), turn.read[1] + sizes.events - turn.events[1] + len(events)
+        for_orders = turn.read[0] + sizes.orders - turn.orders[1] + len(orders)
+        return for_orders, turn.read[1] + sizes.events - turn.events[1] + len(events)
 
     # ── Scopes that are being emptied ──
 
@@ -286,8 +295,8 @@ class RequestTwin(StopLedger):
             "event_ns", "generation",
         )  # fmt: skip
         expected = (
-            m.NEW, entry_order_id(strategy, seq), seq + 1, side, lots, limit, int(request["order_type"]), 0, 0, self.walk.now_ns,
-            position.generation,
+            m.NEW, entry_order_id(strategy, seq), seq + 1, side, lots, limit, int(request["order_type"]), 0, 0,
+            self.walk.now_ns, position.generation,
         )  # fmt: skip
         told = tuple(int(order[name]) for name in names)
         assert expected == told and self.row_of(order) == row, f"order {order['order_id']} is {told}, and not {expected}"

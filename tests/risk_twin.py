@@ -48,6 +48,7 @@ from pipeline.messages import (
     TRIGGER_STALE,
     TRIGGER_TARGET,
 )
+from tests.books import assert_books
 from tests.exit_twin import ExitTwin, SentTwin
 from tests.guards import Guard
 from tests.recorder import RecordingRig, Turn
@@ -56,11 +57,6 @@ from tests.stop_oracle import Stop
 
 #: Looks for stale instruments within `stale_ns`.
 STALE_LOOKS = 8
-
-def price_left_at(quantity: int, quote: tuple[int, int, int]) -> int:
-    """Return the price at which an open position could be left."""
-    bid, ask, last = quote
-    return (bid if quantity > 0 else ask) or last
 
 
 class RiskTwin(RequestTwin):
@@ -73,6 +69,7 @@ class RiskTwin(RequestTwin):
         last_ns: of each instrument, when its last accepted tick came.
         next_look_ns: when risk looks for stale instruments again.
         fills: ids of the fills that have counted.
+        reviewed_ns: when a review was due at the end of the turn before.
     """
 
     def __init__(self, rig: RecordingRig) -> None:
@@ -82,6 +79,7 @@ class RiskTwin(RequestTwin):
         self.last_ns: defaultdict[int, int] = defaultdict(int)
         self.next_look_ns = 0
         self.fills: set[int] = set()
+        self.reviewed_ns = -1
 
     def live(self) -> None:
         """Follow every turn."""
@@ -144,7 +142,7 @@ class RiskTwin(RequestTwin):
         self.walk.pass_time(turn.now_ns)
         self.marks = turn.marks
         for instrument, mark in enumerate(turn.marks):
-            self.quotes[instrument] = tuple(int(mark[name]) for name in ("bid_ticks", "ask_ticks", "last_ticks"))
+            self.quotes[instrument] = (int(mark["bid_ticks"]), int(mark["ask_ticks"]), int(mark["last_ticks"]))
             self.stamps[instrument] = (int(mark["quote_ns"]), int(mark["trade_ns"]))
         self.is_clean = int(turn.marks["tick_seq"].max()) < turn.ticks[1]
         if turn.opened:
@@ -158,38 +156,10 @@ class RiskTwin(RequestTwin):
         for row, position in self.positions.items():
             bare = position.quantity != 0 and row not in protected
             assert not (bare and self.limits.enforces), f"nothing protects position {row}"
-        self.assert_books(turn)
-
-    def assert_books(self, turn: Turn) -> None:
-        """Positions, orders and scopes are in shared memory as the twin has them, and P&L is the fold of all fills."""
-        for row, told in enumerate(turn.positions):
-            one = self.positions[row]
-            expected = {
-                "quantity_lots": one.quantity, "cost_tick_lots": one.cost, "realised_tick_lots": one.realised,
-                "fee_units": one.fees, "working_buy_lots": one.working_buy, "working_sell_lots": one.working_sell,
-                "exit_lots": one.leaving, "generation": one.generation, "last_order_ns": one.last_order[0],
-                "last_order_lots": one.last_order[1], "last_order_ticks": one.last_order[2],
-            }  # fmt: skip
-            found = {name: int(told[name]) for name in expected}
-            assert expected == found, f"position {row} is {found}, and not {expected}"
-        names = (
-            "order_id", "left_lots", "price_ticks", "sent_ns", "request_id", "stop_id", "position", "side", "order_type",
-            "flags", "state",
-        )  # fmt: skip
-        works = sorted(tuple(int(order[name]) for name in names) for order in turn.sent)
-        assert works == sorted(sent.told() for sent in self.sent.values()), "the table of orders is not what works"
-        different = list(self.scopes.differences(turn.scopes))
-        assert not different, f"scopes are not those of the twin: {different}"
-        assert self.scopes.review_due_ns == turn.review_ns, f"a review is due at {turn.review_ns}"
-        for scope in range(len(self.scopes.scopes)):
-            opened = sum(
-                (one.quantity * price_left_at(one.quantity, quote) - one.cost) * value
-                for row, one in self.positions.items()
-                for quote, value in [(self.quotes[row % len(self.quotes)], self.scopes.values[row % len(self.quotes)])]
-                if one.quantity and self.scopes.has_row(scope, row)
-            )
-            expected_units = self.scopes.realised(scope) - self.scopes.fees(scope) + opened
-            assert self.scopes.profit(scope, self.quotes) == expected_units, f"P&L of scope {scope} is not the fold of its fills"
+        spans = (turn.reports, *turn.requests, turn.orders, turn.events)
+        if turn.opened or turn.review_ns != self.reviewed_ns or any(first < end for first, end in spans):
+            assert_books(self, turn)
+        self.reviewed_ns = turn.review_ns
 
     # ── Reports, and what they do to stops ──
 

@@ -1,7 +1,7 @@
 """The slow twin of what risk knows of the account, its strategies and its instruments: states, limits, flags, totals, rates.
 
-The circuit breaker and the counts are those of tests/account_twin.py; here come instruments, what people and strategies ask for,
-and every word that risk must have in shared memory at the end of a turn.
+The circuit breaker and the counts are those of tests/account_twin.py; here come instruments, what people and strategies ask
+for, and every word that risk must have in shared memory at the end of a turn.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a seed of the simulation draws about the account: limits of every kind, the breaker, and what is asked of scopes and orders.
+"""What a seed of the simulation draws about the account: limits of every kind, the breaker, what is asked of scopes and orders.
 
-Amounts are drawn around what an account of this market comes to: an order of 200 lots at 10,000 is worth two millions of tick-lots.
+Amounts are drawn around what an account of this market comes to: an order of 200 lots at 10,000 is two millions of tick-lots.
 """
 
 from __future__ import annotations
