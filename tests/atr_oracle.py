@@ -74,3 +74,7 @@ class AtrSeries:
         assert not self._prices or self._bucket == now_ns // self.bar_ns
         self._bucket = now_ns // self.bar_ns
         self._prices.append(price)
+
+    def state(self) -> tuple[Fraction, int, Fraction, list[Fraction]]:
+        """Return the ATR (0 = none yet), how many bars have closed, the sum of the first ranges, and the open prices."""
+        return self.atr or Fraction(0), self.bars, sum(self._first_ranges, Fraction(0)), self._prices

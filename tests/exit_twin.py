@@ -14,19 +14,19 @@ from typing import Any
 
 from pipeline.messages import (
     BUY,
-    CANCELLED,
     EXIT,
     FILLED,
     LIMIT,
     LONG,
     MARKET,
+    PARTIALLY_FILLED,
     REDUCE_ONLY,
-    REJECTED,
     SELL,
     SHORT,
 )
 from pipeline.order_ids import exit_order_id
 from pipeline.risk.limits import Limits
+from pipeline.tables import SENT, TAKEN_BACK
 
 PPM = 10**6
 
@@ -43,6 +43,10 @@ class PositionTwin:
         working_buy: lots that orders may still buy.
         working_sell: lots that orders may still sell.
         leaving: of those, lots of exits.
+        cost: tick-lots that the open quantity cost, signed like it.
+        realised: tick-lots.
+        fees: money units.
+        last_order: when the last order of its strategy left, its lots signed by its side, and its limit, 0 = a market order.
     """
 
     quantity: int = 0
@@ -52,11 +56,20 @@ class PositionTwin:
     working_buy: int = 0
     working_sell: int = 0
     leaving: int = 0
+    cost: int = 0
+    realised: int = 0
+    fees: int = 0
+    last_order: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def side(self) -> int:
         """LONG, SHORT, or 0 where it is flat."""
         return LONG if self.quantity > 0 else SHORT if self.quantity < 0 else 0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is open or has orders at work."""
+        return bool(self.quantity or self.working_buy or self.working_sell)
 
     @property
     def left(self) -> int:
@@ -81,18 +94,49 @@ class PositionTwin:
             self.working_sell += lots
         self.leaving += lots if flags & EXIT else 0
 
-    def take(self, report: Any) -> None:
-        """Take a report that risk has taken."""
-        side, lots = int(report["side"]), int(report["quantity_lots"])
-        if report["kind"] in (REJECTED, CANCELLED):
-            self.work(side, -int(report["left_lots"]), int(report["flags"]))
-        if report["kind"] != FILLED:
-            return
-        self.work(side, -lots, int(report["flags"]))
+    def fill(self, side: int, lots: int, price: int, event_ns: int) -> None:
+        """Take a fill; what closes takes its whole ticks of the average cost, and leaves the remainder with what stays open."""
         before, self.quantity = self.quantity, self.quantity + side * lots
+        closed = min(lots, abs(before)) if before * side < 0 else 0
+        if closed:
+            away = self.cost if closed == abs(before) else closed * (abs(self.cost) // abs(before)) * -side
+            self.realised -= side * closed * price + away
+            self.cost -= away
+        self.cost += side * (lots - closed) * price
         if self.quantity != 0 and before * self.quantity <= 0:
             self.generation += 1
-            self.entry, self.entry_ns = int(report["price_ticks"]), int(report["event_ns"])
+            self.entry, self.entry_ns = price, event_ns
+
+
+@dataclass
+class SentTwin:
+    """An order that has left and has not ended."""
+
+    order_id: int
+    row: int
+    side: int
+    left: int
+    limit: int
+    sent_ns: int
+    request_id: int
+    stop_id: int
+    flags: int
+    is_taken_back: bool = False
+
+    @classmethod
+    def of(cls, order: Any, row: int) -> SentTwin:
+        """Return an order of the ring."""
+        names = ("side", "quantity_lots", "price_ticks", "event_ns", "request_id", "stop_id", "flags")
+        return cls(int(order["order_id"]), row, *(int(order[name]) for name in names))
+
+    def told(self) -> tuple[int, ...]:
+        """Return what the table says of it."""
+        kind = LIMIT if self.limit else MARKET
+        state = TAKEN_BACK if self.is_taken_back else SENT
+        return (
+            self.order_id, self.left, self.limit, self.sent_ns, self.request_id, self.stop_id, self.row, self.side, kind,
+            self.flags, state,
+        )  # fmt: skip
 
 
 class ExitTwin:
@@ -174,12 +218,14 @@ class ExitTwin:
         assert is_due and order["order_id"] == self.order_id, f"an exit of stop {self.stop_id} was taken back before it was due"
         self.is_taken_back = True
 
-    def take_report(self, report: Any) -> None:
-        """Take a report about it."""
-        if report["order_id"] != self.order_id or report["kind"] not in (FILLED, REJECTED, CANCELLED):
+    def take_report(self, report: Any, is_over: bool) -> None:
+        """Take a report about it, and whether that ended the order."""
+        if report["order_id"] != self.order_id:
             return
-        self.works, self.is_done = False, bool(report["kind"] == FILLED)
-        if self.is_done and self.limit:
+        is_fill = report["kind"] in (FILLED, PARTIALLY_FILLED)
+        if is_over:
+            self.works, self.is_done = False, is_fill
+        if is_fill and self.limit:
             beyond = self.side * (int(report["price_ticks"]) - self.limit)
             assert beyond >= 0, f"stop {self.stop_id} was left at {report['price_ticks']}, beyond its collar at {self.limit}"
 

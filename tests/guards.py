@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from pipeline.messages import ATR, CHANDELIER, MID, TAKE_PROFIT, TIME, TRAILING
+from pipeline.messages import ATR, BID_ASK, CHANDELIER, MID, STATIC, TAKE_PROFIT, TIME, TRAILING
 from pipeline.risk.limits import Limits
 from tests.exit_twin import ExitTwin, PositionTwin
 from tests.stop_formulas import has_fallen_to, has_risen_to, profit_price
@@ -66,6 +66,15 @@ def configured(limits: Limits, event: Any, position: PositionTwin) -> Guard:
         int(row["deadline_ns"]),
     )  # fmt: skip
     return guard_of(terms, event, row)
+
+
+def flattening(limits: Limits, event: Any, position: PositionTwin) -> Guard:
+    """Return the guard that a position gets to be left by, where it has no other: its level is the entry price."""
+    terms = StopTerms(
+        int(event["stop_id"]), int(event["instrument"]), STATIC, position.side, BID_ASK, position.entry, position.entry_ns,
+        Fraction(position.entry),
+    )  # fmt: skip
+    return Guard(Stop(terms, None), 0, int(event["generation"]), 0, 0, limits.escalate_ms * MS)
 
 
 def asked(limits: Limits, event: Any, position: PositionTwin, request: Any, now_ns: int) -> Guard:

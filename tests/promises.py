@@ -18,7 +18,6 @@ from pipeline.messages import (
     MARKET,
     ORDER,
     REJECTED,
-    REPORT,
     STOP_ARMED,
     STOP_ENDED,
     STOP_OWED,
@@ -98,9 +97,9 @@ def reasons_of(rig: Rig) -> tuple[list[int], int]:
     return twin.judge_all(rig.ticks), twin.gaps
 
 
-def assert_nothing_twice(rig: Rig) -> None:
+def assert_nothing_twice(rig: RecordingRig) -> None:
     """No order is in the ring or at the venue twice, each ends once, no event is told twice, each fill is reported once."""
-    orders, reports = rig.records("orders", ORDER), rig.records("reports", REPORT)
+    orders, reports = rig.records("orders", ORDER), rig.told()
     told = assert_orders_end_once(orders, reports)
     count = rig.count("execution")
     working = count["accepted"] - count["filled"] - count["cancelled"]
@@ -161,6 +160,9 @@ def assert_exits_in_turn(rig: Rig) -> None:
     for order in orders:
         stop_id, order_id = int(order["stop_id"]), int(order["order_id"])
         last = sent.get(stop_id)
+        if order["kind"] == CANCEL and order["quantity_lots"] > 0:
+            # With all that works in its scope, or an entry: what works is in the twin's ledger.
+            continue
         if order["kind"] == CANCEL:
             assert stop_id not in taken_back, f"stop {stop_id} took its exit back twice"
             assert last is not None and last["order_id"] == order_id, f"stop {stop_id} took back what it had not sent last"

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline import topology
 from pipeline.messages import EVENT, ORDER, REPORT, REQUEST, TICK
 from pipeline.risk.entries import EVENTS_NEEDED, ORDERS_NEEDED
-from pipeline.tables import VENUE_FILL, VENUE_NONE, VENUE_ORDER
+from pipeline.tables import SCOPE_WORDS, VENUE_FILL, VENUE_NONE, VENUE_ORDER
 from shm import ring, rows
 from tests.rig import Rig
 
@@ -38,6 +38,12 @@ class Turn(NamedTuple):
         now_ns: stream time at its end.
         marks: MARK of each instrument at its end.
         has_room: whether there was room, from beginning to end, for whatever one input may cause.
+        scopes: words of every scope at its end, int64 (scopes, SCOPE_WORDS).
+        review_ns: when the next review is due, at its end.
+        positions: POSITION rows at its end.
+        sent: SENT_ORDER of the orders that have not ended, at its end.
+        is_open: whether entries were allowed.
+        read: how far the slowest readers of orders and of events were.
     """
 
     opened: bool
@@ -49,6 +55,18 @@ class Turn(NamedTuple):
     now_ns: int
     marks: np.ndarray
     has_room: bool
+    scopes: np.ndarray
+    review_ns: int
+    positions: np.ndarray
+    sent: np.ndarray
+    is_open: bool
+    read: tuple[int, int]
+
+
+def committed(table: rows.Table) -> np.ndarray:
+    """Return a copy of all rows that count. Not by `snapshot`: its stores would be points at which a kill comes."""
+    found: np.ndarray = table.copies[2 * np.arange(len(table.commits)) + (table.commits & 1)]
+    return found
 
 
 class RecordingRig(Rig):
@@ -75,9 +93,23 @@ class RecordingRig(Rig):
 
     def step(self, stage: str, tick_budget: int = 8) -> int:
         """Take one step, and keep what it published."""
-        done = super().step(stage, tick_budget)
-        self.record(stepped=stage == "risk")
+        done = self.step_unseen(stage, tick_budget)
+        self.look(stage)
         return done
+
+    def step_unseen(self, stage: str, tick_budget: int) -> int:
+        """Take one step without keeping what it published; for a step that a kill may cut short."""
+        return super().step(stage, tick_budget)
+
+    def look(self, stage: str) -> None:
+        """Keep what a stage has published in a step."""
+        if stage == "execution":
+            self.keep_told()
+            self.pass_on()
+        self.record(stepped=stage == "risk")
+
+    def pass_on(self) -> None:
+        """Do to the new reports what happens to them on their way to risk: nothing."""
 
     def send_request(self, requester: int, **fields: int) -> int:
         """Write a request, and keep it."""
@@ -102,7 +134,7 @@ class RecordingRig(Rig):
     def begin_record(self) -> None:
         """Find the words by which the record sees what is new."""
         recorded = RECORDED | dict.fromkeys(self.request_rings(), REQUEST)
-        self.kept = {name: [] for name in recorded}
+        self.kept = {name: [] for name in (*recorded, "told")}
         self.views = {name: ring.RingView(ring.open_ring(self.segment, name, dtype)) for name, dtype in recorded.items()}
         self.venue_words = self.segment.array("venue.state")
         self.fill_slots = self.segment.array("venue.fills", VENUE_FILL)
@@ -138,16 +170,25 @@ class RecordingRig(Rig):
         at = self.risk_at()
         if opened or stepped or at != self.at:
             spans = list(zip(self.at, at, strict=True))
-            now_ns, marks = int(self.risk_words[topology.RISK_NOW_NS]), self.risk.marks.copy()
-            self.turns.append(
-                Turn(opened, spans[0], spans[1], tuple(spans[4:]), spans[2], spans[3], now_ns, marks, self.has_room())
-            )
+            self.turns.append(self.turn_of(opened, spans))
             self.at = at
         self.keep_venue()
         position = int(self.ingest_words[topology.FEED_POSITION])
         if position > self.seen["feed"]:
             self.taken.append((self.seen["feed"], position))
             self.seen["feed"] = position
+
+    def turn_of(self, opened: bool, spans: list[Span]) -> Turn:
+        """Return the turn that has just ended."""
+        risk, words = self.risk, self.risk_words
+        sent = committed(risk.sent.table)
+        read = [view.published - view.depth(reader) for view, reader, _ in self.held_back_by]
+        return Turn(
+            opened, spans[0], spans[1], tuple(spans[4:]), spans[2], spans[3], int(words[topology.RISK_NOW_NS]),
+            risk.marks.copy(), self.has_room(), risk.scopes.words.reshape(-1, SCOPE_WORDS).copy(),
+            int(words[topology.RISK_REVIEW_NS]), committed(risk.positions), sent[sent["order_id"] != 0],
+            bool(risk.supervisor[topology.ENTRIES_ALLOWED]), (min(read[:2]), read[2]),
+        )  # fmt: skip
 
     def risk_at(self) -> tuple[int, ...]:
         """Return where risk stands: in ticks, reports, orders, events, and each requests ring."""
@@ -160,12 +201,24 @@ class RecordingRig(Rig):
 
     def keep_records(self) -> None:
         """Copy what is new in every ring."""
+        self.keep_told()
         for name, view in self.views.items():
             first, end = self.seen[name], view.published
             assert end - first <= view.capacity, f"{name}: one step published {end - first} records"
             if end > first:
                 self.kept[name].append(view.ring.slots[np.arange(first, end) & (view.capacity - 1)])
                 self.seen[name] = end
+
+    def keep_told(self) -> None:
+        """Copy the reports that execution has published since the last look, as it wrote them."""
+        view, first = self.views["reports"], self.seen["told"]
+        if view.published > first:
+            self.kept["told"].append(view.ring.slots[np.arange(first, view.published) & (view.capacity - 1)])
+            self.seen["told"] = view.published
+
+    def told(self) -> np.ndarray:
+        """Return all reports that execution ever wrote; `records` has those that came to risk."""
+        return np.concatenate([np.zeros(0, REPORT), *self.kept["told"]])
 
     def keep_venue(self) -> None:
         """Copy what is new in the venue's record."""
@@ -177,9 +230,7 @@ class RecordingRig(Rig):
             self.seen["fills"] = end
         before, taken = self.seen["orders at the venue"], int(state[topology.VENUE_ORDERS])
         if taken > before:
-            table = self.venue_table
-            # Not by `snapshot`: its stores would be points at which a kill comes.
-            orders = table.copies[2 * np.arange(len(table.commits)) + (table.commits & 1)]
+            orders = committed(self.venue_table)
             new = orders[(orders["state"] != VENUE_NONE) & (orders["place"] >= before)]
             # Some are gone already where one step took an order and its cancel, and gave the row to the next.
             self.order_ids += [int(order_id) for order_id in new["order_id"]]

@@ -96,7 +96,8 @@ class Rig:
         self.limits = risk_limits or limits(sizes.instruments)
         self.segment = segment.open_owned(name or f"test-rig-{os.getpid()}", topology.regions(sizes, BLOB_BYTES), fresh=True)
         topology.set_up(self.segment, sizes, {})
-        write_limits(self.segment, free_limits(sizes.scope_count) if limit_rows is None else limit_rows)
+        self.limit_rows = free_limits(sizes.scope_count) if limit_rows is None else limit_rows
+        write_limits(self.segment, self.limit_rows)
         topology.write_about(self.segment, about or {})
         segment.finish(self.segment)
         if not name:
@@ -227,6 +228,11 @@ class Rig:
     def request_rings(self) -> list[str]:
         """Return the names of the requests rings, in order of their requesters."""
         return [f"requests.{name}" for name in (*topology.strategy_names(self.sizes.strategies), topology.CONTROL)]
+
+    def inbox_left(self, requester: int) -> range:
+        """Return the sequences of the requests that a requester has sent and risk has not taken."""
+        words = self.pens[requester].ring.words
+        return range(int(words[ring.CURSOR]), int(words[ring.PUBLISHED]))
 
     def requests_sent(self) -> int:
         """Return how many requests are published."""

@@ -36,12 +36,15 @@ from pipeline.messages import (
     TRAILING,
 )
 from pipeline.risk.limits import NOT_SET, UNLIMITED, Limits, default_terms, free_limits
+from pipeline.tables import SCOPE_RESTRICTED, SCOPE_WORDS
 from shm.jit import JIT_ENABLED
+from tests.gateway import GatewayRig
 from tests.recorder import RecordingRig
 from tests.rig import limits
+from tests.sim_account import account_settings, add_limits, limit_fields
 
 ORDER_LOTS_MAX = 400
-TICKS_MAX = 400 if JIT_ENABLED else 120
+TICKS_MAX = 400 if JIT_ENABLED else 200
 UNITS_NS = (1, 10_000, 10_000)
 KINDS = (STATIC, TRAILING, ATR, CHANDELIER, TIME, TAKE_PROFIT)
 PPM = 10**6
@@ -109,11 +112,11 @@ def random_defaults(rng: np.random.Generator, unit_ns: int) -> np.ndarray:
     return defaults
 
 
-def random_limit_rows(rng: np.random.Generator, sizes: topology.Sizes) -> np.ndarray:
+def random_limit_rows(rng: np.random.Generator, sizes: topology.Sizes, lot_units: int) -> np.ndarray:
     """Return the limits of every scope: no order is larger than ORDER_LOTS_MAX, and now and then something else is limited."""
     rows = free_limits(sizes.scope_count)
-    rows["max_order_quantity"][topology.ACCOUNT] = ORDER_LOTS_MAX
-    if rng.random() < 0.3:
+    rows["max_order_quantity"][topology.ACCOUNT] = ORDER_LOTS_MAX * lot_units
+    if rng.random() < 0.15:
         rows["max_order_notional"][topology.scope_of_instrument(sizes, 0)] = NOT_SET
     if rng.random() < 0.5:
         rows["max_position_notional"][topology.scope_of_instrument(sizes, 1)] = rng.choice([UNLIMITED, 4_000_000])
@@ -128,6 +131,7 @@ def random_limits(rng: np.random.Generator, instruments: int, unit_ns: int) -> L
     if not enforces and rng.random() < 0.3:
         chosen = chosen._replace(defaults=chosen.defaults[:0])
     return chosen._replace(
+        **account_settings(rng, instruments, unit_ns),
         retry_ns=retry_ns,
         retry_ns_max=8 * retry_ns,
         enforces=enforces,
@@ -144,8 +148,8 @@ def random_limits(rng: np.random.Generator, instruments: int, unit_ns: int) -> L
     )
 
 
-def random_rig(rng: np.random.Generator) -> RecordingRig:
-    """Return an instance of random sizes and limits, with its feed."""
+def random_rig(rng: np.random.Generator) -> tuple[GatewayRig, int]:
+    """Return an instance of random sizes and limits, with its feed; and the unit of its times in ns."""
     instruments = int(rng.integers(2, 5))
     small = [int(2 ** rng.integers(low, high)) for low, high in ((2, 7), (2, 5), (4, 7), (3, 7))]
     # Rows for more orders than the venue lets work: it is the venue that refuses.
@@ -161,8 +165,23 @@ def random_rig(rng: np.random.Generator) -> RecordingRig:
     feed, live = random_feed(rng, instruments, count, unit_ns), bool(rng.random() < 0.5)
     # Numbers that skip make gaps of nearly all trades.
     max_jump_ppm, numbered = int(rng.choice([0, 10_000, 30_000])), bool(rng.random() < 0.25)
-    rows = random_limit_rows(rng, sizes)
-    return RecordingRig(feed, sizes, chosen, live, latency_ns, max_jump_ppm=max_jump_ppm, numbered=numbered, limit_rows=rows)
+    rows = random_limit_rows(rng, sizes, int(chosen.lot_units.max()))
+    add_limits(rng, rows, chosen, unit_ns)
+    rig = GatewayRig(
+        feed, sizes, chosen, live, latency_ns, max_jump_ppm=max_jump_ppm, numbered=numbered, limit_rows=rows, rng=rng,
+        faults=float(rng.choice([0.0, 0.1, 0.4])), fee_max=int(rng.choice([0, 1_000])),
+    )  # fmt: skip
+    restrict(rng, rig)
+    return rig, unit_ns
+
+
+def restrict(rng: np.random.Generator, rig: RecordingRig) -> None:
+    """Restrict an instrument, now and then: nothing may be ordered in it."""
+    if rng.random() < 0.1:
+        scope = topology.scope_of_instrument(rig.sizes, int(rng.integers(rig.sizes.instruments)))
+        rig.risk.scopes.words[scope * SCOPE_WORDS + SCOPE_RESTRICTED] = 1
+        # The record begins here.
+        rig.turns.clear()
 
 
 # ── Requests ──
@@ -172,6 +191,10 @@ def random_order(rng: np.random.Generator, rig: RecordingRig) -> dict[str, int]:
     """Return the fields of a request for an order, sensible or not."""
     instrument, side = int(rng.integers(rig.sizes.instruments)), int(rng.choice([BUY, SELL]))
     lots, kind, order_type = int(rng.integers(1, ORDER_LOTS_MAX)), SUBMIT, MARKET
+    if rng.random() < 0.3:
+        # The same size again and again, and sizes of what is held.
+        held = np.abs(current_positions(rig))
+        lots = int(rng.choice([100, 200, *held[held > 0]]))
     oddity = rng.random()
     if oddity < 0.02:
         instrument = int(rng.choice([rig.sizes.instruments, (1 << 32) - 1]))
@@ -181,7 +204,8 @@ def random_order(rng: np.random.Generator, rig: RecordingRig) -> dict[str, int]:
         side = int(rng.choice([0, 7, -(1 << 62)]))
     elif oddity < 0.1:
         kind, order_type = int(rng.choice([SUBMIT, 0, 9, CANCEL_ORDER])), LIMIT
-    return {"instrument": instrument, "side": side, "quantity_lots": lots, "kind": kind, "order_type": order_type}
+    fields = {"instrument": instrument, "side": side, "quantity_lots": lots, "kind": kind, "order_type": order_type}
+    return fields | (limit_fields(rng, rig, instrument, side) if rng.random() < 0.4 else {})
 
 
 def random_new_stop(rng: np.random.Generator, rig: RecordingRig, strategy: int) -> dict[str, int]:

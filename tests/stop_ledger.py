@@ -8,6 +8,7 @@ or by a request. Refusals are checked where a twin can tell.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from pipeline.messages import (
     TRIGGER_NOW,
     WATCH_NAMES,
 )
+from pipeline.risk.limits import Limits
 from tests.exit_twin import PositionTwin
 from tests.guards import Guard, asked, configured, is_beyond, moved
 from tests.recorder import RecordingRig, Turn
@@ -102,8 +104,8 @@ class StopLedger:
         assert asked_for == told, f"event {event['event_id']} answers another request"
         return request
 
-    def arm(self, event: Any) -> None:
-        """Take a stop that was armed: a configured one, or one that was asked for."""
+    def arm(self, event: Any, make: Callable[[Limits, Any, PositionTwin], Guard] = configured) -> None:
+        """Take a stop that was armed: a configured one, one that was asked for, or one that `make` makes."""
         stop_id, row = int(event["stop_id"]), self.row_of(event)
         position, request = self.positions[row], None
         assert position.quantity != 0 and position.generation == event["generation"], f"stop {stop_id} guards nothing"
@@ -111,7 +113,7 @@ class StopLedger:
             request = self.request_of(event, SET_STOP)
             guard = asked(self.limits, event, position, request, self.walk.now_ns)
         else:
-            guard = configured(self.limits, event, position)
+            guard = make(self.limits, event, position)
         guard.row = row
         guard.stop = stop = self.walk.add(guard.terms)
         told = tuple(int(event[name]) for name in ("price_ticks", "side", "watch", "quantity_lots"))

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.messages import BUY, CANCEL, EXIT, KILLED, REASON_NONE, REJECT_UNKNOWN_ORDER, REQUEST_DONE, SELL
+from pipeline.messages import BUY, CANCEL, EXIT, REASON_NONE, REJECT_UNKNOWN_ORDER, REQUEST_DONE, SELL
 from pipeline.risk.event_pen import new_event, pen_of
-from pipeline.risk.scopes import Scopes, has_row, is_flagged, strictest_of_row
+from pipeline.risk.scopes import Scopes, forbids_exits, has_row, is_flagged
 from pipeline.risk.sent import NOT_SEEN, ORDER_OF, SentOrders, find_sent
 from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_WORDS, SENT, TAKEN_BACK
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
@@ -26,8 +26,8 @@ from shm.transaction import Transaction, commit, stage
 CANCELS = RISK_COUNTERS.index("cancels")
 #: Orders taken back in one step: the rest waits for the next, so that ticks are never late by more.
 CANCEL_BATCH = 16
-#: Word of RiskState.local: how many scopes have a flag up, so that a step without any asks one word.
-FLAGGED_COUNT = 2
+# Words of RiskState.local: how many scopes have a flag up, and of how many of these only orders are taken back.
+FLAGGED_COUNT, CANCELLED_COUNT = 2, 3
 
 
 class Works(NamedTuple):
@@ -115,22 +115,23 @@ def count_working(works, scope):
 
 
 @njit_inner
-def goes_on(works, noted):
-    """Tell whether an order is left alone: taken back already, or of no scope that is emptied, or an exit that may leave.
+def may_be_taken_back(scopes, noted):
+    """Tell whether an order goes with the others of its scope: not one whose cancel is on its way, nor an exit that may leave.
 
-    Exits of stops may, unless a scope of theirs is killed and none is flattened: then they are taken back, and stay owed.
+    Args:
+        scopes: Scopes.
+        noted: SENT_ORDER, read only.
     """
-    position = np.int64(noted["position"])
-    if noted["state"] != SENT or not is_flagged(works.scopes, position, SCOPE_CANCELS):
-        return True
-    is_killed = strictest_of_row(works.scopes, position) == KILLED
-    is_exit = np.int64(noted["flags"]) & EXIT != 0
-    return is_exit and (not is_killed or is_flagged(works.scopes, position, SCOPE_FLATTENS))
+    if noted["state"] != SENT:
+        return False
+    return np.int64(noted["flags"]) & EXIT == 0 or forbids_exits(scopes, np.int64(noted["position"]))
 
 
 @njit_inner
 def take_back_flagged(works):
     """Send the cancels of orders in scopes that are being emptied, as far as one step may and there is room.
+
+    Exits of stops go on, but for those of a position that is killed and not being left: these stay owed.
 
     Returns:
         How many were sent.
@@ -139,7 +140,8 @@ def take_back_flagged(works):
     k = 0
     while k < works.sent.counts[0] and sent_count < CANCEL_BATCH and room(works.orders) > 1:
         row = works.sent.lists[ORDER_OF, k]
-        if not goes_on(works, works.sent.table.copies[current(works.sent.table, row)]):
+        noted = works.sent.table.copies[current(works.sent.table, row)]
+        if may_be_taken_back(works.scopes, noted) and is_flagged(works.scopes, np.int64(noted["position"]), SCOPE_CANCELS):
             send_cancel(works, row)
             commit(works.transaction)
             sent_count += 1
@@ -154,31 +156,24 @@ def has_to_take_back(works, scope):
     """Tell whether an order of a scope still has to be taken back."""
     for k in range(works.sent.counts[0]):
         noted = works.sent.table.copies[current(works.sent.table, works.sent.lists[ORDER_OF, k])]
-        if has_row(works.scopes, scope, np.int64(noted["position"])) and not goes_on(works, noted):
+        if may_be_taken_back(works.scopes, noted) and has_row(works.scopes, scope, np.int64(noted["position"])):
             return True
     return False
 
 
 @njit_inner
 def lower_flags(works, held):
-    """Lower the flags of scopes in which nothing is left to do: no order to take back, no position to leave; then commit.
-
-    Returns:
-        How many scopes still have a flag up.
-    """
-    count = 0
+    """Lower the flags of scopes in which nothing is left to do: no order to take back, no position to leave; then commit."""
     for scope in range(works.scopes.words.shape[0] // SCOPE_WORDS):
         at = scope * SCOPE_WORDS
         flattens = works.scopes.words[at + SCOPE_FLATTENS] != 0
         if works.scopes.words[at + SCOPE_CANCELS] == 0 and not flattens:
             continue
         if (flattens and has_held(works.scopes, held, scope)) or has_to_take_back(works, scope):
-            count += 1
             continue
         stage(works.transaction, works.scopes.base + at + SCOPE_CANCELS, 0)
         stage(works.transaction, works.scopes.base + at + SCOPE_FLATTENS, 0)
     commit(works.transaction)
-    return count
 
 
 @njit
@@ -191,10 +186,17 @@ def has_held(scopes, held, scope):
 
 
 @njit
-def count_flags(scopes):
-    """Return how many scopes have something to take back or to leave."""
-    count = 0
+def count_flags(scopes, local):
+    """Count the scopes that have something to take back or to leave, so that a step without any asks one word.
+
+    Args:
+        scopes: Scopes.
+        local: RiskState.local, of which FLAGGED_COUNT and CANCELLED_COUNT are set.
+    """
+    flagged, cancelled = 0, 0
     for scope in range(scopes.words.shape[0] // SCOPE_WORDS):
         at = scope * SCOPE_WORDS
-        count += (scopes.words[at + SCOPE_CANCELS] | scopes.words[at + SCOPE_FLATTENS]) != 0
-    return count
+        cancels, flattens = scopes.words[at + SCOPE_CANCELS], scopes.words[at + SCOPE_FLATTENS]
+        flagged += (cancels | flattens) != 0
+        cancelled += cancels > flattens
+    local[FLAGGED_COUNT], local[CANCELLED_COUNT] = flagged, cancelled

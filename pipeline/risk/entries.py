@@ -24,7 +24,7 @@ from pipeline.order_ids import entry_order_id
 from pipeline.risk.account import account_of, book_order, book_refused
 from pipeline.risk.arming import has_spare_slots
 from pipeline.risk.calendar import closed_reason
-from pipeline.risk.cancels import FLAGGED_COUNT, cancel_order, count_flags, works_of
+from pipeline.risk.cancels import cancel_order, count_flags, works_of
 from pipeline.risk.checks import check_order
 from pipeline.risk.commands import cancel_stop, move_stop, set_stop
 from pipeline.risk.event_pen import new_event, pen_of
@@ -111,7 +111,7 @@ def do_request(state, requester, strategy, seq, request):
     if CANCEL_ALL <= kind <= FLATTEN:
         is_person = requester == state.inbox.at.shape[0] - 1
         reason = take_scope_request(review_of(state), works_of(state), request, requester, is_person)
-        state.local[FLAGGED_COUNT] = count_flags(state.scopes)
+        count_flags(state.scopes, state.local)
         return reason
     if requester != strategy:
         return REJECT_BAD_REQUEST

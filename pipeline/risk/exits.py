@@ -10,7 +10,6 @@ from pipeline.messages import (
     BUY,
     CANCEL,
     EXIT,
-    KILLED,
     LAST,
     LIMIT,
     LONG,
@@ -32,10 +31,9 @@ from pipeline.risk.alarms import DEADLINES, remove_alarm
 from pipeline.risk.events import stop_event
 from pipeline.risk.levels import NOTHING, PPM
 from pipeline.risk.positions import add_working, left_to_exit
-from pipeline.risk.scopes import is_flagged, strictest_of_row
+from pipeline.risk.scopes import forbids_exits
 from pipeline.risk.sent import has_sent_room, stage_sent
 from pipeline.risk.stops import PENDING_COUNT, add_pending, remove_pending
-from pipeline.tables import SCOPE_FLATTENS
 from pipeline.topology import RISK_COUNTERS, RISK_NOW_NS
 from shm.atomics import monotonic_ns
 from shm.counters import stage_add
@@ -93,6 +91,9 @@ def fire(state, slot, price_ticks, reason, tick_seq):
     stop["trigger_ticks"] = price_ticks
     stop["trigger_level_ticks"] = level_ticks
     stop["trigger_seq"] = tick_seq
+    if reason == TRIGGER_FLATTEN:
+        # At any price: its exit is a market order from the first, which nothing has to take back.
+        stop["escalated"] = 2
     stage_add(transaction, state.counters, STOPS_TRIGGERED, 1)
     stage_add(transaction, state.counters, KIND_TRIGGERED + np.int64(terms["kind"]), 1)
     sent_lots = send_exit(state, slot)
@@ -106,7 +107,7 @@ def fire(state, slot, price_ticks, reason, tick_seq):
     commit(transaction)
     if sent_lots > 0:
         wake(state.orders)
-    if sent_lots == 0 or terms["limit_ticks"] > 0:
+    if sent_lots == 0 or (terms["limit_ticks"] > 0 and reason != TRIGGER_FLATTEN):
         add_pending(book, slot)
     if terms["kind"] == TIME:
         remove_alarm(book, DEADLINES, slot)
@@ -127,7 +128,7 @@ def wanted_lots(terms, position):
 def limit_price(terms, stop, mark):
     """Return the limit of a stop's exit in ticks, its collar beyond the price that it can get; 0 = a market order."""
     collar, side = np.int64(terms["limit_ticks"]), np.int64(terms["side"])
-    if collar == 0 or stop["escalated"] or stop["reason"] == TRIGGER_FLATTEN:
+    if collar == 0 or stop["escalated"]:
         return 0
     price = stop["trigger_ticks"] if terms["watch"] == BID_ASK else 0
     if price == 0:
@@ -140,9 +141,7 @@ def limit_price(terms, stop, mark):
 @njit_inner
 def may_exit(state, row):
     """Tell whether exits of a position may leave: not where it is KILLED, unless it is to be flattened, nor where none fits."""
-    if not has_sent_room(state.sent, EXIT):
-        return False
-    return strictest_of_row(state.scopes, row) != KILLED or is_flagged(state.scopes, row, SCOPE_FLATTENS)
+    return has_sent_room(state.sent, EXIT) and not forbids_exits(state.scopes, row)
 
 
 @njit_inner

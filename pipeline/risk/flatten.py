@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.messages import ARMED, BID_ASK, STATIC, TRIGGER_FLATTEN
 from pipeline.risk.arming import arm, guard
-from pipeline.risk.cancels import FLAGGED_COUNT, lower_flags, works_of
+from pipeline.risk.cancels import count_flags, lower_flags, works_of
 from pipeline.risk.events import level_now
 from pipeline.risk.exits import fire, watched_price
 from pipeline.risk.positions import left_to_exit
@@ -37,7 +37,8 @@ def flatten_flagged(state):
         if is_flagged(state.scopes, row, SCOPE_FLATTENS) and has_room_to_fire(state):
             fired_count += flatten_position(state, row)
         k += 1
-    state.local[FLAGGED_COUNT] = lower_flags(works_of(state), state.held)
+    lower_flags(works_of(state), state.held)
+    count_flags(state.scopes, state.local)
     if fired_count > 0:
         wake(state.events)
     return fired_count

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.tables import SCOPE_STATE, SCOPE_WORDS
+from pipeline.messages import KILLED
+from pipeline.tables import SCOPE_FLATTENS, SCOPE_STATE, SCOPE_WORDS
 from pipeline.topology import ACCOUNT, Sizes
 from shm.jit import njit
 from shm.segment import Segment
@@ -63,3 +64,9 @@ def strictest_of_row(scopes, row):
     for kind in range(KINDS):
         state = max(state, scopes.words[scope_of_row(scopes, row, kind) * SCOPE_WORDS + SCOPE_STATE])
     return state
+
+
+@njit
+def forbids_exits(scopes, row):
+    """Tell whether a position is KILLED and not being left: then not even exits may leave."""
+    return strictest_of_row(scopes, row) == KILLED and not is_flagged(scopes, row, SCOPE_FLATTENS)

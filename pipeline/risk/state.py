@@ -8,7 +8,7 @@ from pipeline import topology
 from pipeline.messages import EVENT, ORDER, REPORT, TICK
 from pipeline.risk.atr import open_atr
 from pipeline.risk.calendar import Calendar, open_calendar
-from pipeline.risk.cancels import FLAGGED_COUNT, count_flags
+from pipeline.risk.cancels import count_flags
 from pipeline.risk.guard import SUM_WORDS, Guard
 from pipeline.risk.held import Held, make_held
 from pipeline.risk.inbox import Inbox, open_inbox
@@ -56,7 +56,7 @@ class RiskState(NamedTuple):
     found: np.ndarray
     profits: np.ndarray  #: private, of the review
     supervisor: np.ndarray  #: topology's supervisor words
-    local: np.ndarray  #: private words: exits.RECV_NS, firing.NEXT_STALE_LOOK, cancels.FLAGGED_COUNT
+    local: np.ndarray  #: private words: exits.RECV_NS, firing.NEXT_STALE_LOOK, cancels.FLAGGED_COUNT, CANCELLED_COUNT
     heartbeat: Heartbeat
     ingest_to_risk: np.ndarray  #: histogram words
     execution_to_risk: np.ndarray
@@ -111,7 +111,7 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits, calendar:
         execution_to_risk=open_histogram(segment, "execution_to_risk"),
     )
     restore(state)
-    state.local[FLAGGED_COUNT] = count_flags(state.scopes)
+    count_flags(state.scopes, state.local)
     return state
 
 

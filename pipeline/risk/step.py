@@ -9,8 +9,8 @@ import numpy as np
 from pipeline.messages import QUOTE, TICK_OK, TRADE
 from pipeline.risk.alarms import DEADLINES, ENTRIES, NEXT_ALARM
 from pipeline.risk.atr import bar_price, enter_bars
-from pipeline.risk.cancels import FLAGGED_COUNT, count_flags, take_back_flagged, works_of
-from pipeline.risk.entries import take_request
+from pipeline.risk.cancels import CANCELLED_COUNT, FLAGGED_COUNT, count_flags, take_back_flagged, works_of
+from pipeline.risk.entries import EVENTS_NEEDED, take_request
 from pipeline.risk.exits import RECV_NS, look_after_pending
 from pipeline.risk.fills import take_report
 from pipeline.risk.firing import NEXT_STALE_LOOK, fire_crossed, fire_deadlines, fire_stale, groups_of_tick, has_room
@@ -25,7 +25,7 @@ from shm.counters import put
 from shm.histogram import record
 from shm.jit import njit, njit_inner, njit_merged
 from shm.pulse import LEAVE, PARK_NOW, turn
-from shm.ring import AT, PUBLISHED, advance, available
+from shm.ring import AT, PUBLISHED, advance, available, room
 from shm.transaction import OVERFLOW
 from shm.wait import cancel, park, prepare
 
@@ -66,7 +66,11 @@ def one_step(state, tick_budget, scratch):
 
 @njit_merged
 def take_reports(state, scratch):
-    """Take the reports that are there, as long as what they cause finds room."""
+    """Take the reports that are there, as long as what they cause finds room.
+
+    They cause events and no orders. Were they to wait for room in the orders ring, which execution empties only while its reports
+    find room, the two could wait for each other for ever.
+    """
     reader = state.reports
     first = reader.local[AT]
     end = min(available(reader), first + REPORT_BATCH)
@@ -75,7 +79,7 @@ def take_reports(state, scratch):
     now_ns = monotonic_ns()
     slots = reader.ring.slots
     for seq in range(first, end):
-        if not has_room(state):
+        if room(state.events) < EVENTS_NEEDED:
             return seq - first
         record(state.execution_to_risk, now_ns - slots[seq & (slots.shape[0] - 1)]["sent_ns"])
         take_report(state, seq, scratch)
@@ -84,13 +88,16 @@ def take_reports(state, scratch):
 
 @njit_inner
 def take_requests(state):
-    """Take the strategies' requests that are there, each strategy in turn."""
+    """Take the strategies' requests that are there, each strategy in turn.
+
+    While orders of a scope are being taken back they wait: what is ordered after that was asked for is not taken back with it.
+    """
     done = 0
     for requester in range(state.inbox.at.shape[0]):
         first = state.inbox.at[requester]
         end = min(requests_end(state.transaction.memory, state.inbox, requester), first + REPORT_BATCH)
         for seq in range(first, end):
-            if not has_room(state) or (is_due(state) and not review_now(state)):
+            if state.local[CANCELLED_COUNT] > 0 or not has_room(state) or (is_due(state) and not review_now(state)):
                 return done
             take_request(state, requester, seq)
             done += 1
@@ -102,7 +109,7 @@ def review_now(state):
     """Let the breaker look; False where that needs more room for events than there is."""
     is_done = review(review_of(state))
     # A trip takes back what works.
-    state.local[FLAGGED_COUNT] = count_flags(state.scopes)
+    count_flags(state.scopes, state.local)
     return is_done
 
 

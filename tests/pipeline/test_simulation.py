@@ -19,6 +19,7 @@ def test_simulation_of_many_seeds_keeps_every_promise() -> None:
         total.update(play(seed))
     print(f"{SEED_COUNT} seeds: " + ", ".join(f"{count} {name}" for name, count in sorted(total.items())))
     kinds = {"armed", "fired", "owed", "orders", "refused", "conflated", "quarantined", "stale", "stalled"}
+    kinds |= {"cancels", "states_changed", "limits_changed", "reducing refused", "duplicate_fills", "fired by flatten"}
     kinds.add("kills between steps")
     kinds |= set() if JIT_ENABLED else {"kills within steps", "kills while opening"}
     assert set() == {kind for kind in kinds if total[kind] < SEED_COUNT // 4}, f"too little happened: {total}"
