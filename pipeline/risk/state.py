@@ -9,7 +9,7 @@ from pipeline.messages import EVENT, ORDER, REPORT, TICK
 from pipeline.risk.atr import open_atr
 from pipeline.risk.calendar import Calendar, open_calendar
 from pipeline.risk.cancels import count_flags
-from pipeline.risk.guard import SUM_WORDS, Guard
+from pipeline.risk.guard import NEVER, SUM_WORDS, Guard, whole_lines
 from pipeline.risk.held import Held, make_held
 from pipeline.risk.inbox import Inbox, open_inbox
 from pipeline.risk.limits import Limits
@@ -54,6 +54,7 @@ class RiskState(NamedTuple):
     fills_seen_base: int
     sums: np.ndarray  #: private, of the pre-trade check (risk.guard)
     found: np.ndarray
+    complete: np.ndarray
     profits: np.ndarray  #: private, of the review
     supervisor: np.ndarray  #: topology's supervisor words
     local: np.ndarray  #: private words: exits.RECV_NS, firing.NEXT_STALE_LOOK, cancels.FLAGGED_COUNT, CANCELLED_COUNT
@@ -101,8 +102,9 @@ def open_risk(segment: Segment, sizes: topology.Sizes, limits: Limits, calendar:
         calendar=calendar if calendar is not None else open_calendar(sizes.instruments),
         fills_seen=segment.array("fills.seen"),
         fills_seen_base=segment.base("fills.seen"),
-        sums=np.zeros((3, SUM_WORDS), np.int64),
-        found=np.zeros(4, np.int64),
+        sums=whole_lines(3 * SUM_WORDS).reshape(3, SUM_WORDS),
+        found=whole_lines(4),
+        complete=np.full(sizes.scope_count, NEVER, np.int64),
         profits=np.zeros(1 + sizes.book_count, np.int64),
         supervisor=segment.array("supervisor.state"),
         local=np.zeros(8, np.int64),
@@ -131,5 +133,6 @@ def guard_of(state):
         state.held,
         state.sums,
         state.found,
+        state.complete,
         state.scopes.books,
     )

@@ -68,8 +68,8 @@ def one_step(state, tick_budget, scratch):
 def take_reports(state, scratch):
     """Take the reports that are there, as long as what they cause finds room.
 
-    They cause events and no orders. Were they to wait for room in the orders ring, which execution empties only while its reports
-    find room, the two could wait for each other for ever.
+    They cause events and no orders. Were they to wait for room in the orders ring, which execution empties only while its
+    reports find room, the two could wait for each other for ever.
     """
     reader = state.reports
     first = reader.local[AT]
