@@ -127,7 +127,8 @@ class SentTwin:
     def of(cls, order: Any, row: int) -> SentTwin:
         """Return an order of the ring."""
         names = ("side", "quantity_lots", "price_ticks", "event_ns", "request_id", "stop_id", "flags")
-        return cls(int(order["order_id"]), row, *(int(order[name]) for name in names))
+        side, lots, limit, sent_ns, request_id, stop_id, flags = (int(order[name]) for name in names)
+        return cls(int(order["order_id"]), row, side, lots, limit, sent_ns, request_id, stop_id, flags)
 
     def told(self) -> tuple[int, ...]:
         """Return what the table says of it."""

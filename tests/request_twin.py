@@ -173,9 +173,9 @@ class RequestTwin(StopLedger):
         """Take every request of the turn."""
         for requester, span in enumerate(self.turn.requests):
             for seq in range(*span):
-                self.review(events)
                 waits = [c > f for c, f in zip(self.scopes.cancels, self.scopes.flattens, strict=True)]
                 assert not any(waits), "a request was taken before orders were taken back"
+                self.review(events)
                 self.take_request(requester, seq, events, orders)
 
     def take_request(self, requester: int, seq: int, events: deque, orders: deque) -> None:
@@ -349,7 +349,6 @@ class RequestTwin(StopLedger):
                 scopes.change(scope, value, m.BY_STRATEGY, 0, 0)
             self.take_change(events, scopes.changes[-1], requester, int(request["request_id"]))
             if value == m.KILLED:
-                scopes.cancels[scope] = 1
                 scopes.flattens[scope] |= bool(request["flags"] & m.AND_FLATTEN)
             return m.REASON_NONE
         entries = [sent for sent in self.sent.values() if not sent.flags & m.EXIT and scopes.has_row(scope, sent.row)]

@@ -108,6 +108,12 @@ class ScopesTwin(AccountTwin):
         keys = [key for key in self.books if topology.scope_of_instrument(self.sizes, key[1]) == number]
         return sum(self.books[key].cash - self.books[key].fees + self.worth(key, quotes[key[1]]) for key in keys)
 
+    def change(self, number: int, state: int, reason: int, value: int, limit: int) -> None:
+        """Note a change of state; a tighter one takes back what works."""
+        super().change(number, state, reason, value, limit)
+        if state > m.ACTIVE:
+            self.cancels[number] = 1
+
     def review(self, quotes: list[Quote]) -> None:
         """Look, if it is time: at the account and the strategies."""
         review_ns = self.settings["review_ns"]
