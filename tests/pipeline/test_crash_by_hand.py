@@ -6,14 +6,10 @@ died is opened again from shared memory alone, and all go on from where that say
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
-from pipeline import topology
 from pipeline.messages import (
     ATR,
     BUY,
@@ -25,7 +21,6 @@ from pipeline.messages import (
     MARKET,
     MID,
     MOVE_STOP,
-    QUOTE,
     SET_STOP,
     STATIC,
     STOP_ENDED,
@@ -33,7 +28,6 @@ from pipeline.messages import (
     STOP_TRIGGERED,
     SUBMIT,
     TAKE_PROFIT,
-    TICK,
     TIME,
     TRAILING,
     TRIGGER_REASONS,
@@ -43,44 +37,16 @@ from tests.deaths import Deaths, explore_deaths
 from tests.promises import assert_kept
 from tests.recorder import RecordingRig
 from tests.rig import LATENCY_NS, limits
+from tests.stories import MS, StoryRig, ask, quote
 
 pytestmark = [
     pytest.mark.jitless,
     pytest.mark.skipif(JIT_ENABLED, reason="compiled kernels cannot be stopped between two stores"),
 ]
 
-MS = 1_000_000
 CONTROL = 2
 #: Of so many different deaths of a stage one is played; all of them take a few minutes. A prime, so that it meets all sorts.
 EVERY = {"risk": 13, "execution": 23}
-
-
-class Step(NamedTuple):
-    """What comes next: a quote, or a request.
-
-    Attributes:
-        bid: of the quote, whose ask lies two ticks higher; 0 = a request.
-        after_ns: of the quote, from the one before.
-        requester: of the request.
-        fields: of the request.
-        is_late: risk takes reports and requests and leaves the ticks for later.
-    """
-
-    bid: int = 0
-    after_ns: int = LATENCY_NS
-    requester: int = 0
-    fields: Mapping[str, Any] = MappingProxyType({})
-    is_late: bool = False
-
-
-def quote(bid: int, after_ns: int = LATENCY_NS, is_late: bool = False) -> Step:
-    """Return a quote that comes in."""
-    return Step(bid, after_ns, is_late=is_late)
-
-
-def ask(kind: int, requester: int = 0, is_late: bool = False, **fields: int) -> Step:
-    """Return a request that comes in."""
-    return Step(0, 0, requester, {"kind": kind, **fields}, is_late)
 
 
 STORY = (
@@ -134,44 +100,10 @@ ENDED = {
 }  # fmt: skip
 
 
-class StoryRig(RecordingRig):
-    """A rig that lives the story, from wherever shared memory says that it stands."""
-
-    def at_step(self) -> int:
-        """Return how many steps of the story have come in."""
-        return int(self.ingest_words[topology.FEED_POSITION]) + self.requests_sent()
-
-    def work(self) -> None:
-        """Work off what has come in."""
-        last = self.at_step() - 1
-        budget = 0 if last >= 0 and STORY[last].is_late else 8
-        while self.step("execution", 8) + self.step("risk", budget) > 0:
-            pass
-        self.drain_sidecar()
-
-    def tell(self) -> None:
-        """Live the story to its end."""
-        self.work()
-        while self.at_step() < len(STORY):
-            step = STORY[self.at_step()]
-            if step.bid:
-                self.step("ingest", 1)
-            else:
-                self.send_request(step.requester, **step.fields)
-            self.work()
-        self.settle()
-
-
 def begin() -> StoryRig:
     """Return a rig at the beginning of the story."""
-    steps = [step for step in STORY if step.bid]
-    ticks = np.zeros(len(steps), TICK)
-    event_ns = MS
-    for k, step in enumerate(steps):
-        event_ns += step.after_ns
-        ticks[k] = (event_ns, 0, k + 1, 0, QUOTE, 0, 0, step.bid, step.bid + 2, 100, 100)
     chosen = limits(2, trailing_stop_ppm=0)._replace(enforces=1, atr_period=1, bar_ns=2 * LATENCY_NS, atr_source=MID)
-    return StoryRig(ticks, risk_limits=chosen)
+    return StoryRig(STORY, risk_limits=chosen)
 
 
 def assert_story_told(rig: RecordingRig) -> None:
