@@ -78,8 +78,7 @@ def value_plainly(guard, strategy, instrument):
         price, lots, exit_price = exposure_price(mark, position), worst_lots(position), leaving_price(mark, position)
         quantity, cost = position["quantity_lots"], position["cost_tick_lots"]
         # In floats, which cannot wrap: what follows is within this, and fits a word as long as this is below AMOUNT_MAX.
-        most += np.float64(lots) * np.float64(price + exit_price) * np.float64(value_units)
-        most += abs(np.float64(cost)) * np.float64(value_units)
+        most += (np.float64(lots) * np.float64(price + exit_price) + abs(np.float64(cost))) * np.float64(value_units)
         if most >= AMOUNT_MAX:
             return most
         value = price * value_units
