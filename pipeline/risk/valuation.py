@@ -1,4 +1,4 @@
-"""What is held is worth: exposure and open P&L of the account, of one strategy and of one instrument, in one walk.
+"""What all that is held is worth: exposure and open P&L of the account, of one strategy and of one instrument.
 
     worst lots        of a position: max(|q + working buys|, |q - working sells|), whatever of it fills
     gross exposure    sum of worst lots × exposure price × value
