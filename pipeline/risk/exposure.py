@@ -48,7 +48,7 @@ def check_exposure(guard, order):
     """Decide whether the account may hold what an order can bring.
 
     Args:
-        guard: Guard; `sums` are filled, of this moment.
+        guard: Guard; `sums` is written: they stay those of this moment.
         order: Proposal.
     Returns:
         REASON_NONE, or the REJECT_* code of the first check that fails, with `guard.found`.
@@ -59,9 +59,8 @@ def check_exposure(guard, order):
     price = np.float64(max(exposure_price(guard.marks[instrument], position), order.price_ticks))
     # What the order and its position come to, in floats, which cannot wrap: all that follows is within these.
     most += np.float64(order.lots) * price * np.float64(limits.value_units[instrument])
-    most_lots = (np.float64(guard.sums[OF_INSTRUMENT, WORST_LOTS]) + np.float64(order.lots)) * np.float64(
-        limits.lot_units[instrument]
-    )
+    lots = np.float64(guard.sums[OF_INSTRUMENT, WORST_LOTS]) + np.float64(order.lots)
+    most_lots = lots * np.float64(limits.lot_units[instrument])
     if most < AMOUNT_MAX and most_lots < AMOUNT_MAX:
         return check_sums(guard, order, True)
     return check_bounded(guard, order)

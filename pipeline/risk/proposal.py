@@ -108,7 +108,7 @@ def at_most(guard, order, limit_id, values, plain):
 @njit_inline
 def upper(limit):
     """Return the largest value within an upper limit, which may be UNLIMITED."""
-    return limit if limit != UNLIMITED else AMOUNT_MAX - 1
+    return min(limit, AMOUNT_MAX - 1) if limit != UNLIMITED else AMOUNT_MAX - 1
 
 
 @njit_inner

@@ -1,4 +1,4 @@
-"""What is held is worth: exposure and open P&L of the account, of one strategy and of one instrument, in one walk.
+"""What all that is held is worth: exposure and open P&L of the account, of one strategy and of one instrument.
 
     worst lots        of a position: max(|q + working buys|, |q - working sells|), whatever of it fills
     gross exposure    sum of worst lots × exposure price × value
@@ -78,8 +78,7 @@ def value_plainly(guard, strategy, instrument):
         price, lots, exit_price = exposure_price(mark, position), worst_lots(position), leaving_price(mark, position)
         quantity, cost = position["quantity_lots"], position["cost_tick_lots"]
         # In floats, which cannot wrap: what follows is within this, and fits a word as long as this is below AMOUNT_MAX.
-        most += np.float64(lots) * np.float64(price + exit_price) * np.float64(value_units)
-        most += abs(np.float64(cost)) * np.float64(value_units)
+        most += (np.float64(lots) * np.float64(price + exit_price) + abs(np.float64(cost))) * np.float64(value_units)
         if most >= AMOUNT_MAX:
             return most
         value = price * value_units

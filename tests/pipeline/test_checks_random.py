@@ -109,6 +109,15 @@ def test_amount_of_exactly_the_bound_is_refused_and_one_less_passes(tables: Tabl
         assert reason == found[0]
 
 
+def test_limit_beyond_the_bound_counts_as_the_bound(tables: Tables) -> None:
+    """A limit of 2**62 units lets no more through than none, and what is found names what does hold."""
+    world = World(balance=1, value_units=[AMOUNT_MAX, 1, 1])
+    world.markets[0] = Market(1, 1, 1)
+    world.limits[0]["max_order_notional"] = 1 << 62
+    expected = (m.REJECT_NOTIONAL, AMOUNT_MAX, AMOUNT_MAX - 1, 0, "max_order_notional")
+    assert expected == verdict(tables.fill(world), order(m.BUY, 1))
+
+
 def test_market_known_only_by_an_entry_values_what_is_held(tables: Tables) -> None:
     """A position whose market has not been seen yet counts at its entry, for the exposure of the others."""
     world = World()
