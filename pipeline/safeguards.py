@@ -12,7 +12,7 @@ from pipeline.control_trading import cancel_scope, kill_switch
 from pipeline.messages import EXIT
 from pipeline.notes import BY_SIGNAL
 from pipeline.strategy_watch import StrategyWatch
-from pipeline.topology import scope_of_strategy
+from pipeline.topology import ACCOUNT, scope_of_strategy
 from shm.segment import Segment
 
 
@@ -75,6 +75,12 @@ class Safeguards:
         for death in self._strategies.look():
             gone = f"strategy {death.slot} (pid {death.pid}) is gone without a word"
             self._on_death(death.slot, gone, f"its process {death.pid} is gone without a word")
+
+    def end(self) -> None:
+        """Take back what still works for any strategy: after an ordered stop nobody is left to look after it."""
+        orders = self._control.place.view.working_orders()
+        if ((orders["flags"] & EXIT) == 0).any():
+            self._control.order(cancel_scope(self._control.place, ACCOUNT, "an ordered stop"))
 
     def close(self) -> None:
         """Let go of the instance file."""

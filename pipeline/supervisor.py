@@ -336,6 +336,11 @@ class Supervisor:
         """Let nothing leave from now on but exits."""
         self.segment.array("supervisor.state")[ENTRIES_ALLOWED] = 0
 
+    def take_back_orders(self) -> None:
+        """Take back what works for strategies; exits go on."""
+        assert self._safeguards is not None, "open() comes first"
+        self._safeguards.end()
+
     def let_go(self, strategy: str) -> None:
         """Stop waiting for a strategy that reads no more."""
         let_go(self.segment, strategy, self.launch.sizes.strategies)

@@ -1,7 +1,8 @@
 """An ordered stop: nothing new goes in, all that is under way comes out, and only then do the processes end.
 
-    entries blocked > strategies stop > ingest ends the feed (and keeps time moving) > risk has no exit owed or working
-    > execution has no order left > all reports are read > ingest, risk, execution stop > sidecar stores the rest and stops
+    entries blocked > strategies stop > their orders are taken back > ingest ends the feed (and keeps time moving)
+    > risk has no exit owed or working > execution has no order left > all reports are read > ingest, risk, execution stop
+    > sidecar stores the rest and stops
 
 Each step has the deadline of the configuration. What does not meet it is killed, and told.
 """
@@ -46,6 +47,7 @@ class Drain:
         self._stop(supervisor.launch.strategies)
         for name in supervisor.launch.strategies:
             supervisor.let_go(name)
+        supervisor.take_back_orders()
         self._drain("ingest", lambda: True)
         self._drain("risk", lambda: True)
         self._drain("execution", self._all_read)

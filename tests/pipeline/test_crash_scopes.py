@@ -1,7 +1,7 @@
 """Kill risk at the stores of a story of scopes: limits, states, cancels of one and of all, kill, resume, flatten.
 
-Whatever store the kill comes before or after, the story is told as if it had not come: the twins judge every request, every word
-of every scope and every order on the way (tests/risk_twin.py), and what it comes to is written out below.
+Whatever store the kill comes before or after, the story is told as if it had not come: the twins judge every request, every
+word of every scope and every order on the way (tests/risk_twin.py), and what it comes to is written out below.
 """
 
 from __future__ import annotations
