@@ -3,8 +3,9 @@
     topology   one process, one core: requests in an array  ==>  pipeline.risk.checks.check_order, its tables in a segment
 
 The orders are of instruments at random, market and limit orders, and all of them pass, so that every check is made. What is
-held is walked over each time: 1, 8 and 64 positions. Beside it, in turns within the same run, a loop that only reads the same
-requests, and the same checks in plain Python.
+held is walked over each time: 1, 8 and 64 positions. A thousand instruments do not fit a near cache, so there is a row with
+orders of a few of them as well. Beside it, in turns within the same run, a loop that only reads the same requests, and the
+same checks in plain Python.
 """
 
 import time
@@ -34,6 +35,7 @@ STRATEGIES, BLOB_BYTES, SEED = 2, 1024, 20_261_124
 #: So many checks between two looks at the clock.
 BATCH = 16
 HELD_COUNTS = (1, 8, 64)
+FEW_TRADED = 16
 P50_NS_MAX = 100.0
 #: Every limit is set, and above what any of these orders comes to. In the units of each limit.
 LIMIT_VALUES = {
@@ -81,7 +83,7 @@ def read_batches(requests, times_ns):
 class Account:
     """An account with limits, held positions and orders, for the kernel and for plain Python."""
 
-    def __init__(self, instruments: int, held_count: int, order_count: int) -> None:
+    def __init__(self, instruments: int, held_count: int, order_count: int, traded: int) -> None:
         self.random = np.random.default_rng(SEED)
         sizes = topology.Sizes(instruments, STRATEGIES, 16, 16, 16, 16, 16, 16, 16, 16, series=instruments)
         each = np.ones(instruments, np.int64)
@@ -107,14 +109,14 @@ class Account:
         positions["cost_tick_lots"] = positions["quantity_lots"] * bids[rows % instruments]
         guard.positions.copies[2 * rows] = positions
         restore(guard.held, guard.positions)
-        self.requests = self._draw_requests(order_count, bids)
+        self.requests = self._draw_requests(order_count, bids, traded)
         self.strategies = self.random.integers(0, STRATEGIES, order_count)
         self.times_ns = np.zeros(order_count // BATCH, np.int64)
         self.plain = self._make_plain(bids)
 
-    def _draw_requests(self, count: int, bids: np.ndarray) -> np.ndarray:
+    def _draw_requests(self, count: int, bids: np.ndarray, traded: int) -> np.ndarray:
         requests = np.zeros(count, REQUEST)
-        requests["kind"], requests["instrument"] = SUBMIT, self.random.integers(0, len(bids), count)
+        requests["kind"], requests["instrument"] = SUBMIT, self.random.integers(0, traded, count)
         requests["side"], requests["quantity_lots"] = (
             self.random.choice([BUY, SELL], count),
             self.random.integers(1, LOTS_MAX, count),
@@ -167,7 +169,7 @@ class Account:
 def run(settings: Settings) -> Result:
     """Measure the check with few and many held positions, beside reading alone and plain Python."""
     cores = choose_cores(1)
-    instruments, order_count, turns = settings.pick(1_000, 100), settings.pick(16_384, 256), settings.pick(31, 2)
+    instruments, order_count, turns = settings.pick(1_000, 100), settings.pick(4_096, 256), settings.pick(31, 2)
     plain_count = settings.pick(1_024, 64)
     result = Result(
         "checks",
@@ -176,8 +178,10 @@ def run(settings: Settings) -> Result:
         cores=cores,
     )
     with Disturbance(cores) as disturbance, Pinned(cores[0]):
-        accounts = {count: Account(instruments, count, order_count) for count in HELD_COUNTS}
+        accounts = {count: Account(instruments, count, order_count, instruments) for count in HELD_COUNTS}
+        few = Account(instruments, 8, order_count, FEW_TRADED)
         measures: dict[str, Callable[[], float]] = {f"{count} held": account.time_checks for count, account in accounts.items()}
+        measures[f"8 held, orders of {FEW_TRADED} instruments"] = few.time_checks
         measures["8 held, plain Python"] = partial(accounts[8].time_plain, plain_count)
         measures["reading alone"] = accounts[8].time_reading
         for measure in measures.values():
