@@ -1,0 +1,167 @@
+"""The story of the README: limits, breaker, REDUCING, kill, resume, and two strategies of which one is killed.
+
+Strategy 0 is the test's own, strategy 1 a process that is killed by SIGKILL while its order rests.
+"""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from pipeline.client import Client
+from pipeline.config import DEFAULT_PATH
+from pipeline.messages import BUY, REQUEST_REFUSED, SELL
+from tests.kernel_cache import ROOT
+from tests.tools.test_ctl_run import PATIENCE_S, Console, running
+
+SETTINGS = {"enabled = true            # false: no demo": "enabled = false            # false: no demo"}
+#: Buys, then leaves an order far below the market, and says so.
+OTHER = """
+import sys, time
+from pipeline.client import Client
+from pipeline.messages import BUY
+with Client(sys.argv[1], 1) as client:
+    client.submit("MSFT", BUY, "10")
+    while client.position("MSFT").is_flat:
+        time.sleep(0.01)
+    price = client.instruments.price_text(1, int(client.mark_rows()[1]["bid_ticks"]) * 98 // 100)
+    client.submit("MSFT", BUY, "5", price=price)
+    while not client.orders():
+        time.sleep(0.01)
+    print("resting", flush=True)
+    time.sleep(600)
+"""
+
+
+def story_config(folder: Path) -> Path:
+    """Write the shipped configuration without the demo."""
+    text = DEFAULT_PATH.read_text()
+    for old, new in SETTINGS.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def wait_until(is_so: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
+    """Wait for what must come."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
+        select.select([], [], [], 0.01)
+
+
+class Trader:
+    """Strategy 0: asks, and reads what it is told."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def held(self, symbol: str) -> int:
+        """Return the lots that are held."""
+        return int(self.client.position(symbol).quantity)
+
+    def fill(self, symbol: str, side: int, quantity: str) -> None:
+        """Send an order that must be filled."""
+        wanted = self.held(symbol) + side * int(quantity)
+        self.client.submit(symbol, side, quantity)
+        wait_until(lambda: self.held(symbol) == wanted, f"the fill of {quantity} {symbol}")
+
+    def refusal(self, symbol: str, side: int, quantity: str) -> str:
+        """Send an order that must be refused; return why, as a person reads it."""
+        order_id = self.client.submit(symbol, side, quantity)
+        found: list[np.void] = []
+
+        def look() -> bool:
+            found.extend(event for event in self.client.events() if event["kind"] == REQUEST_REFUSED)
+            return any(event["order_id"] == order_id for event in found)
+
+        wait_until(look, f"the refusal of {quantity} {symbol}")
+        return str(self.client.refusal(found[-1]))
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE_S)
+def test_story_of_safety_limits_breaker_reducing_kill_and_two_strategies(
+    tmp_path: Path, runtime_folder: Path, instance_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each way of keeping something from leaving shows its reason, and the database tells the same story afterwards."""
+    console = Console(instance_name, capsys)
+    told: list[str] = []
+
+    def ask(*arguments: str) -> dict[str, Any]:
+        code, answer = console.ask(*arguments)
+        assert 0 == code, answer
+        told.append(f"$ tools/ctl.py {' '.join(arguments)}\n  {answer.get('text', '')}")
+        return answer
+
+    flags = ("--config", str(story_config(tmp_path)), "--db", "story.duckdb")
+    with running(tmp_path, instance_name, *flags) as process, Client(instance_name, 0) as client:
+        trader = Trader(client)
+        wait_until(lambda: bool(client.mark_rows()["bid_ticks"].all()), "prices")
+        trader.fill("AAPL", BUY, "20")
+
+        # A limit, changed while it runs.
+        ask("set-limit", "max_order_quantity", "50", "--symbol", "AAPL")
+        told.append(f"AAPL buy 51: {trader.refusal('AAPL', BUY, '51')}")
+        assert "50" in told[-1]
+
+        # Two strategies, one of which dies: its order is taken back, its stops stay.
+        with subprocess.Popen(
+            [sys.executable, "-c", OTHER, instance_name], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as other:
+            assert other.stdout is not None
+            assert "resting" in other.stdout.readline()
+            assert 1 == len(ask("orders", "--strategy", "1")["orders"])
+            other.kill()
+        console.until(lambda answer: not answer["orders"], "orders", "--strategy", "1")
+        stops = ask("stops", "--strategy", "1")["stops"]
+        assert {"armed"} == {stop["state"] for stop in stops}
+        assert 20 == trader.held("AAPL")
+
+        # The breaker: the account has lost the spread at least; one cent a day is allowed from now on.
+        ask("set-limit", "max_daily_loss", "0.01")
+        console.until(lambda answer: answer["account"]["state"] == "reducing", "account")
+        told.append(f"AAPL buy 1: {trader.refusal('AAPL', BUY, '1')}")
+        told.append(f"AAPL sell 21 of 20: {trader.refusal('AAPL', SELL, '21')}")
+        trader.fill("AAPL", SELL, "15")
+        told.append("AAPL sell 15 of 20: filled")
+
+        # Kill, and resume by a person.
+        ask("set-limit", "max_daily_loss", "unlimited")
+        ask("kill", "--reason", "prices make no sense")
+        told.append(f"AAPL sell 1: {trader.refusal('AAPL', SELL, '1')}")
+        ask("resume", "--reason", "checked with the broker")
+        trader.fill("AAPL", SELL, "5")
+        ask("flatten", "--strategy", "1")
+        console.until(lambda answer: not answer["stops"], "stops", "--strategy", "1")
+        process.terminate()
+        output, _ = process.communicate()
+        assert 0 == process.returncode, output
+
+    with duckdb.connect(str(tmp_path / "story.duckdb"), read_only=True) as database:
+        states = database.execute("SELECT state, reason FROM trading_states ORDER BY seq").fetchall()
+        refused = database.execute("SELECT reason FROM refusals ORDER BY seq").fetchall()
+        limits = database.execute("SELECT limit_name FROM limit_changes ORDER BY seq").fetchall()
+        notes = database.execute("SELECT text FROM notes ORDER BY seq").fetchall()
+        lines = database.execute(
+            "SELECT event_time, told FROM trading_states UNION ALL SELECT event_time, told FROM limit_changes "
+            "UNION ALL SELECT event_time, symbol || ' ' || told FROM refusals ORDER BY event_time"
+        ).fetchall()
+    assert [("reducing", "daily_loss"), ("killed", "person"), ("active", "person")] == states
+    assert ["quantity", "reducing", "reducing", "killed"] == [reason for (reason,) in refused]
+    assert ["max_order_quantity", "max_daily_loss", "max_daily_loss"] == [name for (name,) in limits]
+    assert any("prices make no sense" in text for (text,) in notes)
+    # What the README shows.
+    (tmp_path / "told.txt").write_text("\n".join([*told, *(f"{moment:%H:%M:%S} {line}" for moment, line in lines)]))
