@@ -12,7 +12,7 @@ from pipeline.topology import Sizes
 from shm.jit import njit_inline, njit_merged
 from shm.layout import CACHE_LINE, WORD
 from shm.prefetch import prefetch
-from shm.rows import Table, current, open_table
+from shm.rows import Table, open_table
 from shm.segment import Segment
 
 # Words of `found`: what a refused order would amount to, what is allowed, whose limit it is, and which (its place in LIMITS).
