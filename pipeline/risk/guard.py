@@ -12,7 +12,7 @@ from pipeline.topology import Sizes
 from shm.jit import njit_inline, njit_merged
 from shm.layout import CACHE_LINE, WORD
 from shm.prefetch import prefetch
-from shm.rows import Table, current, open_table
+from shm.rows import Table, open_table
 from shm.segment import Segment
 
 # Words of `found`: what a refused order would amount to, what is allowed, whose limit it is, and which (its place in LIMITS).
@@ -119,16 +119,18 @@ def ask_ahead(guard, strategy, instrument):
     """
     scope, row = instrument_scope(guard, instrument), strategy * guard.marks.shape[0] + instrument
     prefetch(guard.marks, instrument * _MARK_BYTES)
-    limits, position = current(guard.limit_rows, scope) * _LIMITS_BYTES, current(guard.positions, row) * _POSITION_BYTES
-    for line in range(0, _POSITION_BYTES, CACHE_LINE):
-        prefetch(guard.positions.copies, position + line)
+    prefetch(guard.positions.commits, row * WORD)
+    prefetch(guard.limit_rows.commits, scope * WORD)
+    # Both copies of a row: to wait for the word that tells which counts takes as long as they do.
+    for line in range(0, 2 * _POSITION_BYTES, CACHE_LINE):
+        prefetch(guard.positions.copies, 2 * row * _POSITION_BYTES + line)
     for line in range(0, _SCOPE_BYTES, CACHE_LINE):
         prefetch(guard.scopes, scope * _SCOPE_BYTES + line)
-    for line in range(0, _LIMITS_BYTES, CACHE_LINE):
-        prefetch(guard.limit_rows.copies, limits + line)
-    # Its rows begin anywhere in a line.
-    prefetch(guard.limit_rows.copies, limits + _LIMITS_BYTES - 1)
-    prefetch(guard.series.copies, current(guard.series, instrument) * _SERIES_BYTES)
+    for line in range(0, 2 * _LIMITS_BYTES, CACHE_LINE):
+        prefetch(guard.limit_rows.copies, 2 * scope * _LIMITS_BYTES + line)
+    for line in range(0, 2 * _SERIES_BYTES, CACHE_LINE):
+        prefetch(guard.series.copies, 2 * instrument * _SERIES_BYTES + line)
+    prefetch(guard.series.commits, instrument * WORD)
     prefetch(guard.limits.value_units, instrument * WORD)
     prefetch(guard.limits.lot_units, instrument * WORD)
     prefetch(guard.held.places, row * WORD)
