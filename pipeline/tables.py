@@ -110,7 +110,7 @@ SENT, TAKEN_BACK = 1, 2
     SCOPE_WINDOW_NS,  #: end of the window in which orders and rejects are counted
     SCOPE_ORDERS,
     SCOPE_REJECTS,
-    SCOPE_RESTRICTED,  #: instruments: 1 = no order may open or add
+    SCOPE_RESTRICTED,  #: instruments: 1 = no order of a strategy may leave
 ) = range(22)
 SCOPE_WORDS = 24
 
