@@ -40,7 +40,7 @@ from pipeline.order_ids import entry_order_id
 from pipeline.risk.limits import MAX_CONSECUTIVE_LOSSES, MAX_POSITION_QUANTITY, UNLIMITED
 from pipeline.topology import ACCOUNT, scope_of_instrument, scope_of_strategy
 from shm.jit import JIT_ENABLED
-from tests.deaths import explore_deaths
+from tests.deaths import Deaths, explore_deaths
 from tests.promises import assert_kept
 from tests.rig import LATENCY_NS, SIZES, limits
 from tests.stories import StoryRig, ask, quote
@@ -147,15 +147,35 @@ def story_of(rig: StoryRig) -> dict[str, list]:
     }
 
 
+def check(rig: StoryRig) -> None:
+    """Check that every promise was kept, and that the story is the one that is written above."""
+    assert_kept(rig)
+    assert {} == {name: told for name, told in story_of(rig).items() if told != TOLD[name]}, "what became of it"
+
+
+def live() -> None:
+    """Live the story without a death.
+
+    Raises:
+        AssertionError: It is another.
+    """
+    rig = begin()
+    try:
+        rig.tell()
+        check(rig)
+    except AssertionError as error:
+        raise AssertionError(f"story of scopes: {error}") from error
+
+
+def explore_all(stage: str, every: int = 1, place: str = "") -> Deaths:
+    """Kill a stage at points of the story: one of so many, in one place or anywhere; see tests/deaths.py."""
+    rig = begin()
+    return explore_deaths(rig, rig.tell, lambda: check(rig), [stage], every, place)
+
+
 @pytest.mark.parametrize(("stage", "every"), EVERY.items())
 def test_scopes_with_a_stage_killed_keep_every_promise(stage: str, every: int) -> None:
     """Whatever store the kill comes before or after, what was taken back, killed, resumed and left is the same."""
-    rig = begin()
-
-    def check() -> None:
-        assert_kept(rig)
-        assert {} == {name: told for name, told in story_of(rig).items() if told != TOLD[name]}, "what became of it"
-
-    deaths = explore_deaths(rig, rig.tell, check, [stage], every)
+    deaths = explore_all(stage, every)
     print(f"{deaths.points} crash points, {deaths.found} different deaths of {stage}, {deaths.played} played, all survived")
     assert deaths.played > 15

@@ -1,7 +1,7 @@
-"""The real risk step against its twins, with a venue that the test plays: fills in part, twice, late, after a cancel, out of order.
+"""The real risk step against its twins, with a venue that the test plays: fills in part, twice, late, after a cancel, mixed up.
 
-What comes in comes in any order, with deaths in between; tests/risk_twin.py then judges every request, order and event, and every
-word of every scope. What no sequence may do is checked on the way: in REDUCING nothing makes a position larger.
+What comes in comes in any order, with deaths in between; tests/risk_twin.py then judges every request, order and event, and
+every word of every scope. What no sequence may do is checked on the way: in REDUCING nothing makes a position larger.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ class RiskMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_grows_in_reducing(self) -> None:
-        """An order that was sent in REDUCING is against its position, and with all else that works takes out no more than it."""
+        """An order that was sent in REDUCING is against its position, and takes out no more than it, all that works counted."""
         if not hasattr(self, "rig"):
             return
         risk, changes = self.rig.risk, self.rig.count("risk")["states_changed"]
