@@ -15,9 +15,12 @@ from pipeline.messages import (
     EXIT,
     FILLED,
     LIMIT,
+    LIMIT_CHANGED,
     MARKET,
     ORDER,
     REJECTED,
+    REQUEST_REFUSED,
+    STATE_CHANGED,
     STOP_ARMED,
     STOP_ENDED,
     STOP_OWED,
@@ -27,8 +30,12 @@ from pipeline.messages import (
     TICK_REASONS,
     TIMER,
 )
+<<<<<<< HEAD
 from pipeline.tables import SCOPE_FEES, SCOPE_REALISED, SCOPE_WORDS
 from pipeline.topology import ACCOUNT, scope_of_instrument, scope_of_strategy
+=======
+from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_WORDS
+>>>>>>> sim4
 from tests.hygiene_twin import HygieneTwin
 from tests.oracle import fold
 from tests.recorder import RecordingRig
@@ -51,6 +58,7 @@ def assert_kept(rig: RecordingRig) -> RiskTwin:
     assert_positions_fold(rig)
     assert_account_adds_up(rig)
     assert_exits_only_reduce(rig)
+    assert_scopes_done(rig)
     return assert_stops_kept(rig)
 
 
@@ -194,6 +202,16 @@ def assert_positions_fold(rig: Rig) -> None:
         # realised = what came in for what is closed; cost = what the rest has cost: together all that was spent.
         assert spent == position["cost_tick_lots"] - position["realised_tick_lots"], f"P&L of position {key}"
         assert position["working_buy_lots"] == position["working_sell_lots"] == position["exit_lots"] == 0, f"working of {key}"
+
+
+def assert_scopes_done(rig: Rig) -> None:
+    """No scope is being emptied any more, and what has changed is told as often as it is counted."""
+    words = rig.risk.scopes.words.reshape(-1, SCOPE_WORDS)
+    up = [scope for scope, row in enumerate(words) if row[SCOPE_CANCELS] or row[SCOPE_FLATTENS]]
+    assert not up, f"scopes {up} are still being emptied"
+    events, count = rig.records("events", EVENT), rig.count("risk")
+    for name, kind in (("states_changed", STATE_CHANGED), ("limits_changed", LIMIT_CHANGED), ("refused", REQUEST_REFUSED)):
+        assert count[name] == (events["kind"] == kind).sum(), f"{name} is not told once each"
 
 
 def assert_exits_only_reduce(rig: Rig) -> None:

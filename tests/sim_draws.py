@@ -39,7 +39,7 @@ from pipeline.risk.limits import NOT_SET, UNLIMITED, Limits, default_terms, free
 from pipeline.tables import SCOPE_RESTRICTED, SCOPE_WORDS
 from shm.jit import JIT_ENABLED
 from tests.gateway import GatewayRig
-from tests.recorder import RecordingRig
+from tests.recorder import RecordingRig, committed
 from tests.rig import limits
 from tests.sim_account import account_settings, add_limits, limit_fields
 
@@ -189,6 +189,10 @@ def restrict(rng: np.random.Generator, rig: RecordingRig) -> None:
 
 def random_order(rng: np.random.Generator, rig: RecordingRig) -> dict[str, int]:
     """Return the fields of a request for an order, sensible or not."""
+    sent = committed(rig.risk.positions)
+    sent = sent[sent["last_order_lots"] != 0]
+    if len(sent) and rng.random() < 0.1:
+        return same_order(rng.choice(sent))
     instrument, side = int(rng.integers(rig.sizes.instruments)), int(rng.choice([BUY, SELL]))
     lots, kind, order_type = int(rng.integers(1, ORDER_LOTS_MAX)), SUBMIT, MARKET
     if rng.random() < 0.3:
@@ -206,6 +210,15 @@ def random_order(rng: np.random.Generator, rig: RecordingRig) -> dict[str, int]:
         kind, order_type = int(rng.choice([SUBMIT, 0, 9, CANCEL_ORDER])), LIMIT
     fields = {"instrument": instrument, "side": side, "quantity_lots": lots, "kind": kind, "order_type": order_type}
     return fields | (limit_fields(rng, rig, instrument, side) if rng.random() < 0.4 else {})
+
+
+def same_order(position: Any) -> dict[str, int]:
+    """Return the fields of the order that was sent last for a position."""
+    lots, price = int(position["last_order_lots"]), int(position["last_order_ticks"])
+    return {
+        "kind": SUBMIT, "instrument": int(position["instrument"]), "side": BUY if lots > 0 else SELL,
+        "quantity_lots": abs(lots), "order_type": LIMIT if price else MARKET, "price_ticks": price,
+    }  # fmt: skip
 
 
 def random_new_stop(rng: np.random.Generator, rig: RecordingRig, strategy: int) -> dict[str, int]:

@@ -25,6 +25,8 @@ pytestmark = [
 
 STORY = "from tests.pipeline.test_crash_points import begin, explore_all; explore_all(*begin({!r}), {!r})"
 CANCEL_STORY = "from tests.pipeline.test_execution_cancel import begin, explore_all; explore_all(begin())"
+SCOPE_STORY = "from tests.pipeline.test_crash_scopes import live; live()"
+SCOPE_DEATHS = "from tests.pipeline.test_crash_scopes import explore_all; explore_all('risk', place={!r})"
 CROWD_STORY = "from tests.pipeline.test_execution_twin import live_crowds; live_crowds(range(12))"
 SEEDS = "from tests.simulation import play; [play(seed) for seed in {}]"
 
@@ -33,7 +35,8 @@ class Mistake(NamedTuple):
     """What is replaced by what in which file, and what shows it.
 
     That is the stage whose death in a story of tests/pipeline/test_crash_points.py shows it; LEDGER where that story shows it
-    without a death; CANCELS for execution's death in its story of cancels; CROWDS for execution beside its twin; or how many
+    without a death; CANCELS for execution's death in its story of cancels; CROWDS for execution beside its twin; SCOPES for
+    the story of tests/pipeline/test_crash_scopes.py, as it is or with risk's death at the place that `story` names; or how many
     seeds of the simulation, one of which does.
     """
 
@@ -45,7 +48,16 @@ class Mistake(NamedTuple):
     story: str = "long"
 
 
-CANCELS, CROWDS, LEDGER = "cancels", "crowds", "ledger"
+CANCELS, CROWDS, LEDGER, SCOPES = "cancels", "crowds", "ledger", "scopes"
+#: Seeds that show what only the simulation can.
+SEEDS_OF_SCOPES = 40
+PUBLISH_CANCEL, COUNT_CANCEL = (
+    "    stage_publish(state.transaction, state.orders)\n    stage_add(state.transaction, state.counters, CANCELS, 1)\n",
+    "    stage_add(state.transaction, state.counters, CANCELS, 1)\n",
+)
+RAISE_FLAGS = """    if value == KILLED:
+        stage_flags(state, scope, request["flags"] & AND_FLATTEN != 0)
+"""
 PUBLISH_TICKS = "state.ticks.ring.words[0] = state.ticks.local[0]"
 EMPTY_LOG, NAME_LOG = "    store_relaxed(undo, UNDO_COUNT, 0)\n", "    store_relaxed(undo, UNDO_POSITION, position)\n"
 ADVANCE_REPORTS = "    stage_advance(transaction, state.reports, seq + 1)\n"
@@ -203,6 +215,36 @@ MISTAKES = (
             "    if slot != NO_SLOT:\n        add_pending", "    if False:\n        add_pending", 60),
     Mistake("exit takes more than is left", "pipeline/risk/positions.py",
             'return max(quantity - position["working_sell_lots"], 0)', "return quantity", 20),
+    # Of scopes, orders that work, and the account.
+    Mistake("exits leave a position that is killed", "pipeline/risk/scopes.py",
+            "    return strictest_of_row(scopes, row) == KILLED and", "    return False and", SCOPES),
+    Mistake("flattening is over before all is left", "pipeline/risk/flatten.py",
+            "if state.scopes.words[at + SCOPE_FLATTENS] != 0 and has_held(state, scope):", "if False:", SCOPES),
+    Mistake("what is ordered after all was taken back goes with it", "pipeline/risk/step.py",
+            "state.local[CANCELLED_COUNT] > 0 or not has_room(state)", "not has_room(state)", SEEDS_OF_SCOPES),
+    Mistake("order in reducing may flip with what works", "pipeline/risk/proposal.py",
+            "and lots <= left_to_exit(position)", "and lots <= abs(open_lots)", SEEDS_OF_SCOPES),
+    Mistake("exposure without what works", "pipeline/risk/valuation.py",
+            '    return max(abs(quantity + position["working_buy_lots"]), abs(quantity - position["working_sell_lots"]))',
+            "    return abs(quantity)", SEEDS_OF_SCOPES),
+    Mistake("fill that comes twice counts twice", "pipeline/risk/fills.py",
+            "    if fill_id > 0 and state.fills_seen[at] == fill_id:\n", "    if False:\n", SEEDS_OF_SCOPES),
+    Mistake("person lets nothing pass", "pipeline/risk/trading_states.py",
+            "            forgiven |= 1 << reason\n", "            pass\n", SEEDS_OF_SCOPES),
+    Mistake("exits take no token", "pipeline/risk/exits.py",
+            '    book_exit(account_of(state), np.int64(terms["position"]))\n', "", SEEDS_OF_SCOPES),
+    Mistake("cancel sent before its order says so", "pipeline/risk/cancels.py", PUBLISH_CANCEL,
+            "    state.orders.ring.words[0] = state.orders.local[0]\n" + COUNT_CANCEL, SCOPES, "cancels.py"),
+    Mistake("killed before its flag is up", "pipeline/risk/scope_requests.py", RAISE_FLAGS,
+            "    commit(state.transaction)\n    if value == KILLED:\n"
+            "        state.scopes.words[scope * SCOPE_WORDS + SCOPE_CANCELS] = 1\n"
+            "        state.scopes.words[scope * SCOPE_WORDS + SCOPE_FLATTENS] |= request['flags'] & AND_FLATTEN != 0\n",
+            SCOPES, "scope_requests.py"),
+    Mistake("totals change before the position does", "pipeline/risk/account.py",
+            "    stage(account.transaction, account.scopes.base + scope * SCOPE_WORDS + word, value)\n",
+            "    account.scopes.words[scope * SCOPE_WORDS + word] = value\n", SCOPES, "account.py"),
+    Mistake("restart forgets what is being taken back", "pipeline/risk/state.py",
+            "    count_flags(state)\n", "", SCOPES, "cancels.py"),
 )  # fmt: skip
 
 
@@ -228,6 +270,10 @@ def proof(mistake: Mistake) -> tuple[str, str]:
         return STORY.format(mistake.story, ["risk"]), "event 1 has no cause"
     if shown_by == CROWDS:
         return CROWD_STORY, "crowd"
+    if shown_by == SCOPES:
+        # Where a place is named, a death there shows it.
+        dies = mistake.story != "long"
+        return SCOPE_DEATHS.format(mistake.story) if dies else SCOPE_STORY, "risk killed at" if dies else "story of scopes:"
     if shown_by == CANCELS:
         return CANCEL_STORY, "execution killed at"
     return STORY.format(mistake.story, [shown_by]), f"{shown_by} killed at"
@@ -257,7 +303,7 @@ def test_mistake_in_a_copy_is_caught_by_a_promise(copy: Path, mistake: Mistake) 
 SEEDS_PLAYED = max(mistake.shown_by for mistake in MISTAKES if isinstance(mistake.shown_by, int))
 RIGHT = {
     "long": STORY.format("long", ["ingest", "risk", "execution"]), "dirty": STORY.format("dirty", ["ingest"]),
-    "cancels": CANCEL_STORY, "crowds": CROWD_STORY, "seeds": SEEDS.format(f"range({SEEDS_PLAYED})"),
+    "cancels": CANCEL_STORY, "scopes": SCOPE_STORY, "crowds": CROWD_STORY, "seeds": SEEDS.format(f"range({SEEDS_PLAYED})"),
 }  # fmt: skip
 
 
