@@ -30,12 +30,8 @@ from pipeline.messages import (
     TICK_REASONS,
     TIMER,
 )
-<<<<<<< HEAD
-from pipeline.tables import SCOPE_FEES, SCOPE_REALISED, SCOPE_WORDS
+from pipeline.tables import SCOPE_CANCELS, SCOPE_FEES, SCOPE_FLATTENS, SCOPE_REALISED, SCOPE_WORDS
 from pipeline.topology import ACCOUNT, scope_of_instrument, scope_of_strategy
-=======
-from pipeline.tables import SCOPE_CANCELS, SCOPE_FLATTENS, SCOPE_WORDS
->>>>>>> sim4
 from tests.hygiene_twin import HygieneTwin
 from tests.oracle import fold
 from tests.recorder import RecordingRig
