@@ -140,7 +140,14 @@ def random_scope(rng: np.random.Generator, rig: RecordingRig, requester: int) ->
 
 def random_emptying(rng: np.random.Generator, rig: RecordingRig, requester: int) -> dict[str, int]:
     """Return the fields of a request that takes back all orders of a scope, or leaves its positions as well."""
-    return {"kind": int(rng.choice([CANCEL_ALL, FLATTEN])), "scope": random_scope(rng, rig, requester), "strategy": 0}
+    kind, scope = int(rng.choice([CANCEL_ALL, FLATTEN])), random_scope(rng, rig, requester)
+    held = np.flatnonzero(committed(rig.risk.positions)["quantity_lots"])
+    if kind == FLATTEN and requester == rig.sizes.strategies and len(held):
+        # One in which there is something to leave.
+        strategy, instrument = divmod(int(rng.choice(held)), rig.sizes.instruments)
+        scopes = topology.ACCOUNT, topology.scope_of_strategy(strategy), topology.scope_of_instrument(rig.sizes, instrument)
+        scope = int(rng.choice(scopes))
+    return {"kind": kind, "scope": scope, "strategy": 0}
 
 
 def random_state(rng: np.random.Generator, rig: RecordingRig, requester: int) -> dict[str, int]:

@@ -193,6 +193,8 @@ def random_order(rng: np.random.Generator, rig: RecordingRig) -> dict[str, int]:
     sent = sent[sent["last_order_lots"] != 0]
     if len(sent) and rng.random() < 0.1:
         return same_order(rng.choice(sent))
+    if current_positions(rig).any() and rng.random() < 0.2:
+        return leaving_order(rng, rig)
     instrument, side = int(rng.integers(rig.sizes.instruments)), int(rng.choice([BUY, SELL]))
     lots, kind, order_type = int(rng.integers(1, ORDER_LOTS_MAX)), SUBMIT, MARKET
     if rng.random() < 0.3:
@@ -219,6 +221,18 @@ def same_order(position: Any) -> dict[str, int]:
         "kind": SUBMIT, "instrument": int(position["instrument"]), "side": BUY if lots > 0 else SELL,
         "quantity_lots": abs(lots), "order_type": LIMIT if price else MARKET, "price_ticks": price,
     }  # fmt: skip
+
+
+def leaving_order(rng: np.random.Generator, rig: RecordingRig) -> dict[str, int]:
+    """Return the fields of an order against a position: for a part of it, all of it, or a lot more than that."""
+    positions = current_positions(rig)
+    row = int(rng.choice(np.flatnonzero(positions)))
+    held, side = abs(int(positions[row])), BUY if positions[row] < 0 else SELL
+    fields = {
+        "kind": SUBMIT, "instrument": row % rig.sizes.instruments, "side": side, "order_type": MARKET,
+        "quantity_lots": int(rng.choice([(held + 1) // 2, held, held + 1])),
+    }  # fmt: skip
+    return fields | (limit_fields(rng, rig, fields["instrument"], side) if rng.random() < 0.4 else {})
 
 
 def random_new_stop(rng: np.random.Generator, rig: RecordingRig, strategy: int) -> dict[str, int]:

@@ -215,7 +215,7 @@ class Simulation:
     def ask_of_scope(self, requester: int, strategy: int) -> dict[str, int]:
         """Return what is asked of orders that work, or of a scope."""
         rng, rig = self.rng, self.rig
-        kind = rng.choice([CANCEL_ORDER, CANCEL_ALL, SET_STATE, SET_LIMIT], p=[0.4, 0.15, 0.25, 0.2])
+        kind = rng.choice([CANCEL_ORDER, CANCEL_ALL, SET_STATE, SET_LIMIT], p=[0.35, 0.25, 0.2, 0.2])
         if kind == CANCEL_ORDER:
             return random_cancel(rng, rig, strategy)
         if kind == CANCEL_ALL:

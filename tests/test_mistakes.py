@@ -49,15 +49,12 @@ class Mistake(NamedTuple):
 
 
 CANCELS, CROWDS, LEDGER, SCOPES = "cancels", "crowds", "ledger", "scopes"
-#: Seeds that show what only the simulation can.
-SEEDS_OF_SCOPES = 40
+#: Seeds that show what few of them bring.
+SEEDS_MOST = 40
 PUBLISH_CANCEL, COUNT_CANCEL = (
-    "    stage_publish(state.transaction, state.orders)\n    stage_add(state.transaction, state.counters, CANCELS, 1)\n",
-    "    stage_add(state.transaction, state.counters, CANCELS, 1)\n",
+    "    stage_publish(works.transaction, works.orders)\n    stage_add(works.transaction, works.counters, CANCELS, 1)\n",
+    "    stage_add(works.transaction, works.counters, CANCELS, 1)\n",
 )
-RAISE_FLAGS = """    if value == KILLED:
-        stage_flags(state, scope, request["flags"] & AND_FLATTEN != 0)
-"""
 PUBLISH_TICKS = "state.ticks.ring.words[0] = state.ticks.local[0]"
 EMPTY_LOG, NAME_LOG = "    store_relaxed(undo, UNDO_COUNT, 0)\n", "    store_relaxed(undo, UNDO_POSITION, position)\n"
 ADVANCE_REPORTS = "    stage_advance(transaction, state.reports, seq + 1)\n"
@@ -188,7 +185,7 @@ MISTAKES = (
             "            if book.extremes[slot] == WAITING:\n",
             "            book.extremes[slot] = WAITING\n            if True:\n", "risk"),
     Mistake("exit owed forgotten by a restart", "pipeline/risk/stops.py",
-            '        if stop["owed"] or (', "        if False and (", 60),
+            '        if stop["owed"] or (', "        if False and (", SEEDS_MOST),
     Mistake("quarantine forgotten by a restart", "pipeline/ingest/state.py",
             'rows=segment.array("hygiene.rows", HYGIENE),', "rows=segment.array(\"hygiene.rows\", HYGIENE).copy(),",
             "ingest", "dirty"),
@@ -212,39 +209,38 @@ MISTAKES = (
     Mistake("rejected exit sent again at once", "pipeline/risk/exits.py",
             '    stop["retry_ns"] = state.words[RISK_NOW_NS] + wait_ns\n', "", 20),
     Mistake("rejected exit never sent again", "pipeline/risk/fills.py",
-            "    if slot != NO_SLOT:\n        add_pending", "    if False:\n        add_pending", 60),
+            "    if slot != NO_SLOT:\n        add_pending", "    if False:\n        add_pending", SEEDS_MOST),
     Mistake("exit takes more than is left", "pipeline/risk/positions.py",
             'return max(quantity - position["working_sell_lots"], 0)', "return quantity", 20),
     # Of scopes, orders that work, and the account.
     Mistake("exits leave a position that is killed", "pipeline/risk/scopes.py",
             "    return strictest_of_row(scopes, row) == KILLED and", "    return False and", SCOPES),
-    Mistake("flattening is over before all is left", "pipeline/risk/flatten.py",
-            "if state.scopes.words[at + SCOPE_FLATTENS] != 0 and has_held(state, scope):", "if False:", SCOPES),
+    Mistake("flattening is over before all is left", "pipeline/risk/cancels.py",
+            "if (flattens and has_held(works.scopes, held, scope)) or has_to", "if has_to", SCOPES),
     Mistake("what is ordered after all was taken back goes with it", "pipeline/risk/step.py",
-            "state.local[CANCELLED_COUNT] > 0 or not has_room(state)", "not has_room(state)", SEEDS_OF_SCOPES),
+            "state.local[CANCELLED_COUNT] > 0 or not has_room(state)", "not has_room(state)", SEEDS_MOST),
     Mistake("order in reducing may flip with what works", "pipeline/risk/proposal.py",
-            "and lots <= left_to_exit(position)", "and lots <= abs(open_lots)", SEEDS_OF_SCOPES),
+            "and lots <= left_to_exit(position)", "and lots <= abs(open_lots)", SCOPES),
     Mistake("exposure without what works", "pipeline/risk/valuation.py",
             '    return max(abs(quantity + position["working_buy_lots"]), abs(quantity - position["working_sell_lots"]))',
-            "    return abs(quantity)", SEEDS_OF_SCOPES),
+            "    return abs(quantity)", SEEDS_MOST),
     Mistake("fill that comes twice counts twice", "pipeline/risk/fills.py",
-            "    if fill_id > 0 and state.fills_seen[at] == fill_id:\n", "    if False:\n", SEEDS_OF_SCOPES),
+            "    if fill_id > 0 and state.fills_seen[at] == fill_id:\n", "    if False:\n", SEEDS_MOST),
     Mistake("person lets nothing pass", "pipeline/risk/trading_states.py",
-            "            forgiven |= 1 << reason\n", "            pass\n", SEEDS_OF_SCOPES),
+            "            forgiven |= 1 << reason\n", "            pass\n", SEEDS_MOST),
     Mistake("exits take no token", "pipeline/risk/exits.py",
-            '    book_exit(account_of(state), np.int64(terms["position"]))\n', "", SEEDS_OF_SCOPES),
+            '    book_exit(account_of(state), np.int64(terms["position"]))\n', "", SEEDS_MOST),
     Mistake("cancel sent before its order says so", "pipeline/risk/cancels.py", PUBLISH_CANCEL,
-            "    state.orders.ring.words[0] = state.orders.local[0]\n" + COUNT_CANCEL, SCOPES, "cancels.py"),
-    Mistake("killed before its flag is up", "pipeline/risk/scope_requests.py", RAISE_FLAGS,
-            "    commit(state.transaction)\n    if value == KILLED:\n"
-            "        state.scopes.words[scope * SCOPE_WORDS + SCOPE_CANCELS] = 1\n"
-            "        state.scopes.words[scope * SCOPE_WORDS + SCOPE_FLATTENS] |= request['flags'] & AND_FLATTEN != 0\n",
-            SCOPES, "scope_requests.py"),
+            "    works.orders.ring.words[0] = works.orders.local[0]\n" + COUNT_CANCEL, SCOPES, "cancels.py"),
+    Mistake("orders taken back before the state has changed", "pipeline/risk/trading_states.py",
+            "        set_scope_word(review, scope, SCOPE_CANCELS, 1)\n",
+            "        review.transaction.memory[review.scopes.base + scope * 24 + SCOPE_CANCELS] = 1\n",
+            SCOPES, "trading_states.py"),
     Mistake("totals change before the position does", "pipeline/risk/account.py",
             "    stage(account.transaction, account.scopes.base + scope * SCOPE_WORDS + word, value)\n",
             "    account.scopes.words[scope * SCOPE_WORDS + word] = value\n", SCOPES, "account.py"),
     Mistake("restart forgets what is being taken back", "pipeline/risk/state.py",
-            "    count_flags(state)\n", "", SCOPES, "cancels.py"),
+            "    count_flags(state.scopes, state.local)\n", "", SCOPES, "cancels.py"),
 )  # fmt: skip
 
 

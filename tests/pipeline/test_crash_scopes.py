@@ -75,10 +75,11 @@ STORY = (
     ask(SUBMIT, 1, side=SELL, quantity_lots=10, order_type=LIMIT, price_ticks=6_100, instrument=1),
     ask(CANCEL_ALL, 1, scope=SECOND),
     ask(SUBMIT, 1, side=SELL, quantity_lots=5, order_type=LIMIT, price_ticks=6_000, instrument=1),
-    # It may make its position smaller now, and no more than that.
+    # It may make its position smaller now, and no more than that, what works counted.
     ask(SET_STATE, scope=FIRST, value=REDUCING),
     ask(SUBMIT, side=SELL, quantity_lots=101, order_type=MARKET),
     ask(SUBMIT, side=SELL, quantity_lots=30, order_type=MARKET),
+    ask(SUBMIT, side=SELL, quantity_lots=71, order_type=MARKET),
     quote(10_000, WAIT),
     # Killed: what works is taken back, and the stop that fires waits.
     ask(SET_STATE, 1, scope=ACCOUNT, value=KILLED),
@@ -119,7 +120,7 @@ TOLD: dict[str, list] = {
         (ACCOUNT, "reducing", "consecutive_losses"), (THING, "active", "person"),
     ],
     "limits": [(FIRST, MAX_POSITION_QUANTITY, UNLIMITED, 160), (ACCOUNT, MAX_CONSECUTIVE_LOSSES, UNLIMITED, 1)],
-    "refused": ["position_limit", "reducing", "killed", "reducing"],
+    "refused": ["position_limit", "reducing", "reducing", "killed", "reducing"],
     "fired": [("flatten", 7), ("flatten", 20), ("flatten", 40), ("level", 0)],
     "taken back": [5, 5, 10, 20, 30, 50],
     "exits": [7, 20, 40, 70],
