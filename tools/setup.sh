@@ -71,7 +71,8 @@ else
     say "error: $python has neither ensurepip nor pip: install the package python3-venv, or name another: make setup PYTHON=/path/to/python3.11"
     exit 2
 fi
-"$@" --disable-pip-version-check --no-input install --require-hashes --only-binary=:all: -r requirements.lock \
+# The lock names every package: resolving what they ask for could only find newer ones that it does not have.
+"$@" --disable-pip-version-check --no-input install --no-deps --require-hashes --only-binary=:all: -r requirements.lock \
     >>"$log" 2>&1 || fail "pip install"
 
 # The packages of this tree are found from .venv wherever a command or a strategy is started.
