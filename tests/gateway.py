@@ -6,6 +6,7 @@ that is already known, and takes one of its own later on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,13 @@ class GatewayRig(RecordingRig):
         rng: Decides what happens to reports.
         faults: Share of the reports to which something happens.
         fee_max: Fees of a fill are up to this; a few are rebates.
+        blackouts: Of each instrument, (n, 2) begin and end in ns.
     """
 
-    def __init__(self, *args: Any, rng: np.random.Generator, faults: float, fee_max: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, rng: np.random.Generator, faults: float, fee_max: int, blackouts: Sequence[np.ndarray], **kwargs: Any
+    ) -> None:
+        self.blackouts = blackouts
         self.rng, self.faults, self.fee_max = rng, faults, fee_max
         #: Reports that are late.
         self.late: list[np.ndarray] = []

@@ -262,7 +262,7 @@ class RequestTwin(StopLedger):
         request = self.requests[strategy][seq : seq + 1]
         instrument = int(request["instrument"][0])
         world = self.world()
-        verdict = check_order(world, m.REASON_NONE, strategy, instrument, request)
+        verdict = check_order(world, self.closed_reason(instrument), strategy, instrument, request)
         is_mine = events and (events[0]["requester"], events[0]["request_id"]) == (strategy, seq + 1)
         if is_mine and verdict == FINE and int(events[0]["reason"]) in OF_ROOM:
             is_blocked = events[0]["reason"] == m.REJECT_ENTRIES_BLOCKED
@@ -277,6 +277,12 @@ class RequestTwin(StopLedger):
             return
         assert orders, f"request {seq + 1} of {strategy} was to become an order"
         self.take_entry(strategy, seq, orders.popleft(), world)
+
+    def closed_reason(self, instrument: int) -> int:
+        """Return why an instrument must not be traded now."""
+        spans = self.rig.blackouts[instrument] if self.rig.blackouts else ()
+        is_closed = any(begin <= self.walk.now_ns < end for begin, end in spans)
+        return m.REJECT_BLACKOUT if is_closed else m.REASON_NONE
 
     def has_volatility_limit(self, world: World, strategy: int, instrument: int) -> bool:
         """Tell whether the ATR decides over an order."""

@@ -6,7 +6,7 @@ No worker, no clock: the test decides what steps when. Private state of a stage 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from pipeline.execution.step import one_step as execution_step
 from pipeline.ingest.state import CHUNK_AT, CHUNK_END, ENDED, IngestState, open_ingest
 from pipeline.ingest.step import one_step as ingest_step
 from pipeline.messages import EVENT, MARKET, ORDER, QUOTE, REPORT, REQUEST, SUBMIT, TICK
+from pipeline.risk.calendar import ALWAYS, Calendar, make_calendar
 from pipeline.risk.limits import Limits, default_terms, free_limits, write_limits
 from pipeline.risk.state import RiskState, open_risk
 from pipeline.risk.step import one_step as risk_step
@@ -76,7 +77,12 @@ class Rig:
         max_jump_ppm: Of hygiene; 0 = nothing is quarantined.
         numbered: Whether the feed numbers each instrument's trades one by one.
         limit_rows: LIMITS for each scope; None = nothing is limited.
+
+    Attributes:
+        blackouts: of each instrument, (n, 2) begin and end in ns; empty = none at all.
     """
+
+    blackouts: Sequence[np.ndarray] = ()
 
     def __init__(
         self,
@@ -161,13 +167,19 @@ class Rig:
             )
             self.ingest = opened._replace(live=self.live, chunk=opened.chunk[:CHUNK_COUNT].copy())
         elif stage == "risk":
-            self.risk = open_risk(self.segment, self.sizes, self.limits)
+            self.risk = open_risk(self.segment, self.sizes, self.limits, self.calendar())
         elif stage == "strategy":
             rings = [ring.open_ring(self.segment, name, REQUEST) for name in self.request_rings()]
             self.pens = tuple(ring.open_producer(self.segment, requests) for requests in rings)
         else:
             self.execution = open_execution(self.segment, self.sizes, self.latency_ns)
             recover(self.execution)
+
+    def calendar(self) -> Calendar | None:
+        """Return the calendar that risk gets: everything trades always, but for blackouts."""
+        if not self.blackouts:
+            return None
+        return make_calendar([ALWAYS] * self.sizes.instruments, [], [], self.blackouts)
 
     def step(self, stage: str, tick_budget: int = 8) -> int:
         """Let one stage take one step.

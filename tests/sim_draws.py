@@ -170,9 +170,21 @@ def random_rig(rng: np.random.Generator) -> tuple[GatewayRig, int]:
     rig = GatewayRig(
         feed, sizes, chosen, live, latency_ns, max_jump_ppm=max_jump_ppm, numbered=numbered, limit_rows=rows, rng=rng,
         faults=float(rng.choice([0.0, 0.1, 0.4])), fee_max=int(rng.choice([0, 1_000])),
+        blackouts=random_blackouts(rng, instruments, feed),
     )  # fmt: skip
     restrict(rng, rig)
     return rig, unit_ns
+
+
+def random_blackouts(rng: np.random.Generator, instruments: int, feed: np.ndarray) -> list[np.ndarray]:
+    """Return of each instrument when it must not be traded: mostly never, now and then for a part of the feed."""
+    if rng.random() < 0.7:
+        return []
+    times = np.sort(feed["event_ns"][(feed["event_ns"] > 0) & (feed["event_ns"] < 1 << 61)])
+    first, end = sorted(rng.integers(len(times), size=2).tolist())
+    none = np.zeros((0, 2), np.int64)
+    span = np.array([[times[first], times[end] + 1]], np.int64)
+    return [span if rng.random() < 0.5 else none for _ in range(instruments)]
 
 
 def restrict(rng: np.random.Generator, rig: RecordingRig) -> None:
