@@ -223,7 +223,7 @@ MISTAKES = (
             "and lots <= left_to_exit(position)", "and lots <= abs(open_lots)", SCOPES),
     Mistake("exposure without what works", "pipeline/risk/valuation.py",
             '    return max(abs(quantity + position["working_buy_lots"]), abs(quantity - position["working_sell_lots"]))',
-            "    return abs(quantity)", SEEDS_MOST),
+            "    return abs(quantity)", SCOPES),
     Mistake("fill that comes twice counts twice", "pipeline/risk/fills.py",
             "    if fill_id > 0 and state.fills_seen[at] == fill_id:\n", "    if False:\n", SEEDS_MOST),
     Mistake("person lets nothing pass", "pipeline/risk/trading_states.py",

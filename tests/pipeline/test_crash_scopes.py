@@ -37,7 +37,7 @@ from pipeline.messages import (
     TRIGGER_REASONS,
 )
 from pipeline.order_ids import entry_order_id
-from pipeline.risk.limits import MAX_CONSECUTIVE_LOSSES, MAX_POSITION_QUANTITY, UNLIMITED
+from pipeline.risk.limits import MAX_CONSECUTIVE_LOSSES, MAX_GROSS_EXPOSURE, MAX_POSITION_QUANTITY, UNLIMITED
 from pipeline.topology import ACCOUNT, scope_of_instrument, scope_of_strategy
 from shm.jit import JIT_ENABLED
 from tests.deaths import Deaths, explore_deaths
@@ -61,6 +61,7 @@ STORY = (
     quote(5_000, instrument=1),
     ask(SET_LIMIT, CONTROL, strategy=0, scope=FIRST, limit_id=MAX_POSITION_QUANTITY, value=160),
     ask(SET_LIMIT, CONTROL, strategy=0, scope=ACCOUNT, limit_id=MAX_CONSECUTIVE_LOSSES, value=1),
+    ask(SET_LIMIT, CONTROL, strategy=0, scope=SECOND, limit_id=MAX_GROSS_EXPOSURE, value=400_000),
     ask(SUBMIT, side=BUY, quantity_lots=100, order_type=MARKET),
     ask(SUBMIT, 1, side=SELL, quantity_lots=40, order_type=MARKET, instrument=1),
     quote(10_001, WAIT),
@@ -73,6 +74,8 @@ STORY = (
     # All of one is taken back, and what comes after is not.
     ask(SUBMIT, 1, side=SELL, quantity_lots=20, order_type=LIMIT, price_ticks=6_000, instrument=1),
     ask(SUBMIT, 1, side=SELL, quantity_lots=10, order_type=LIMIT, price_ticks=6_100, instrument=1),
+    # What works counts: 70 lots at 5,003, and 10 at 10,003.
+    ask(SUBMIT, 1, side=BUY, quantity_lots=10, order_type=MARKET),
     ask(CANCEL_ALL, 1, scope=SECOND),
     ask(SUBMIT, 1, side=SELL, quantity_lots=5, order_type=LIMIT, price_ticks=6_000, instrument=1),
     # It may make its position smaller now, and no more than that, what works counted.
@@ -119,8 +122,11 @@ TOLD: dict[str, list] = {
         (ACCOUNT, "reducing", "consecutive_losses"), (ACCOUNT, "active", "person"), (THING, "killed", "person"),
         (ACCOUNT, "reducing", "consecutive_losses"), (THING, "active", "person"),
     ],
-    "limits": [(FIRST, MAX_POSITION_QUANTITY, UNLIMITED, 160), (ACCOUNT, MAX_CONSECUTIVE_LOSSES, UNLIMITED, 1)],
-    "refused": ["position_limit", "reducing", "reducing", "killed", "reducing"],
+    "limits": [
+        (FIRST, MAX_POSITION_QUANTITY, UNLIMITED, 160), (ACCOUNT, MAX_CONSECUTIVE_LOSSES, UNLIMITED, 1),
+        (SECOND, MAX_GROSS_EXPOSURE, UNLIMITED, 400_000),
+    ],
+    "refused": ["position_limit", "gross_exposure", "reducing", "reducing", "killed", "reducing"],
     "fired": [("flatten", 7), ("flatten", 20), ("flatten", 40), ("level", 0)],
     "taken back": [5, 5, 10, 20, 30, 50],
     "exits": [7, 20, 40, 70],
