@@ -222,7 +222,8 @@ class RiskTwin(RequestTwin):
             if event["reason"] == END_CANCELLED and event["kind"] == STOP_ENDED:
                 return
             is_done = guard is not None and guard.fraction_ppm > 0 and guard.exit is not None and guard.exit.is_done
-            may_arm = is_new or (guard is not None and stop_id not in self.guards)
+            is_bare = guard is not None and stop_id not in self.guards and self.positions[row].quantity != 0
+            may_arm = is_new or is_bare
             is_mine = {
                 STOP_OWED: event["order_id"] == report["order_id"],
                 STOP_ENDED: (is_over and event["generation"] == old) or (is_done and event["stop_id"] == stop_id),
