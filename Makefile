@@ -10,7 +10,7 @@ CHECKED := shm pipeline tools bench tests .ci
 
 # The modes of the tests share the two cores, and each prints its own closing line: one after the other.
 .NOTPARALLEL:
-.PHONY: run test test-jitless test-processes test-bounds setup bench lint format types clean help
+.PHONY: run test test-jitless test-processes test-bounds test-mistakes setup bench lint format types clean help
 
 run: setup
 	@exec $(VENV_PYTHON) tools/run.py $(ARGS)
@@ -20,7 +20,7 @@ test: test-jitless test-processes test-bounds
 # The kernels as plain Python: what coverage can count, and what crash-point tests can stop between two stores.
 test-jitless: setup
 	@echo "== tests, mode 1 of 3: kernels as plain Python, with coverage"
-	@NUMBA_DISABLE_JIT=1 $(VENV_PYTHON) -m pytest $(TESTS) -m jitless --cov -n 2 --dist worksteal
+	@NUMBA_DISABLE_JIT=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "jitless and not mistakes" --cov -n 2 --dist worksteal
 
 # The kernels as they trade, in processes of their own.
 test-processes: setup
@@ -32,7 +32,11 @@ test-processes: setup
 test-bounds: setup
 	@echo "== tests, mode 3 of 3: compiled kernels, bounds checked"
 	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m tests.warm
-	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "not processes" -n 2 --dist worksteal
+	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "not processes and not mistakes" -n 2 --dist worksteal
+
+# What tests the tests: mistakes made in copies of the project, each of which must break a promise. Some five minutes.
+test-mistakes: setup
+	@NUMBA_DISABLE_JIT=1 $(VENV_PYTHON) -m pytest tests -m mistakes -n 2 --dist worksteal
 
 setup:
 	@PYTHON="$(PYTHON)" tools/setup.sh
@@ -57,4 +61,4 @@ clean:
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
-	@echo "also: make setup, bench, lint, format, types, clean; test-jitless, test-processes, test-bounds"
+	@echo "also: make setup, bench, lint, format, types, clean; test-jitless, test-processes, test-bounds, test-mistakes"

@@ -19,6 +19,7 @@ from shm.jit import JIT_ENABLED
 from tests.kernel_cache import ROOT
 
 pytestmark = [
+    pytest.mark.mistakes,
     pytest.mark.jitless,
     pytest.mark.skipif(JIT_ENABLED, reason="compiled kernels cannot be stopped between two stores"),
 ]

@@ -7,7 +7,7 @@ import pytest
 from shm.jit import JIT_ENABLED
 from tests.simulation import play
 
-SEED_COUNT = 80 if JIT_ENABLED else 25
+SEED_COUNT = 40 if JIT_ENABLED else 15
 
 
 @pytest.mark.jitless
