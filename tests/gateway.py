@@ -51,8 +51,8 @@ class GatewayRig(RecordingRig):
                 slots[place]["kind"], slots[place]["fill_id"] = ACCEPTED, 0
         if len(places) > 1 and rng.random() < self.faults:
             slots[places] = slots[rng.permutation(places)]
-        if self.late and rng.random() < 0.5:
-            self.publish(self.late[0]) and self.late.pop(0)
+        if self.late and rng.random() < 0.5 and self.publish(self.late[0]):
+            self.late.pop(0)
         if rng.random() < self.faults / 3:
             self.repeat()
         self.seen["told"] = view.published
