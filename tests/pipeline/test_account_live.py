@@ -131,12 +131,16 @@ def test_strategy_may_halt_itself_and_not_let_itself_go_on() -> None:
     assert ["not_allowed", REJECT_REASONS[REJECT_HALTED]] == refused(rig)
 
 
-def test_order_after_the_last_of_the_day_is_refused_within_one_step() -> None:
-    """Two of two orders have left: requests that wait together with the second find the strategy reducing."""
+def test_order_after_the_last_of_the_day_is_refused() -> None:
+    """Two of two orders have left: requests that wait together with the second find the strategy reducing.
+
+    Those behind the first wait a step longer, until what works is taken back.
+    """
     rig = begin(STRATEGY, max_trades_per_day=2)
     for _ in range(3):
         rig.submit(0, BUY, 1)
-    rig.step("risk", 0)
+    for _ in range(2):
+        rig.step("risk", 0)
     assert [REJECT_REASONS[REJECT_REDUCING]] * 2 == refused(rig)
     assert [(STRATEGY, REDUCING, BY_TRADES, 2, 2)] == [change[:5] for change in changed(rig)]
     assert 2 == word(rig, STRATEGY, SCOPE_TRADES)
