@@ -132,10 +132,7 @@ def test_strategy_may_halt_itself_and_not_let_itself_go_on() -> None:
 
 
 def test_order_after_the_last_of_the_day_is_refused() -> None:
-    """Two of two orders have left: requests that wait together with the second find the strategy reducing.
-
-    Those behind the first wait a step longer, until what works is taken back.
-    """
+    """Two of two orders have left: requests behind the second find the strategy reducing, the last one a step later."""
     rig = begin(STRATEGY, max_trades_per_day=2)
     for _ in range(3):
         rig.submit(0, BUY, 1)

@@ -61,6 +61,21 @@ def wait_until(is_so: Callable[[], Any], what: str, seconds: float = 60.0) -> No
         select.select([], [], [], 0.01)
 
 
+class Teller:
+    """Runs commands that must be done, and keeps what the story tells."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.lines: list[str] = []
+
+    def ask(self, *arguments: str) -> dict[str, Any]:
+        """Run one command; return its answer."""
+        code, answer = self.console.ask(*arguments)
+        assert 0 == code, answer
+        self.lines.append(f"$ tools/ctl.py {' '.join(arguments)}\n  {answer.get('text', '')}")
+        return answer
+
+
 class Trader:
     """Strategy 0: asks, and reads what it is told."""
 
@@ -90,6 +105,49 @@ class Trader:
         return str(self.client.refusal(found[-1]))
 
 
+def lose_the_other_strategy(teller: Teller, instance: str) -> None:
+    """Two strategies, one of which dies: its order is taken back, its stops stay."""
+    with subprocess.Popen([sys.executable, "-c", OTHER, instance], cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert "resting" in other.stdout.readline()
+        assert 1 == len(teller.ask("orders", "--strategy", "1")["orders"])
+        other.kill()
+    teller.console.until(lambda answer: not answer["orders"], "orders", "--strategy", "1")
+    assert {"armed"} == {stop["state"] for stop in teller.ask("stops", "--strategy", "1")["stops"]}
+
+
+def trip_the_breaker(teller: Teller, trader: Trader) -> None:
+    """The account has lost the spread at least: one cent a day is too little, and only what reduces may leave."""
+    teller.ask("set-limit", "max_daily_loss", "0.01")
+    teller.console.until(lambda answer: answer["account"]["state"] == "reducing", "account")
+    teller.lines.append(f"AAPL buy 1: {trader.refusal('AAPL', BUY, '1')}")
+    teller.lines.append(f"AAPL sell 21 of 20: {trader.refusal('AAPL', SELL, '21')}")
+    trader.fill("AAPL", SELL, "15")
+    teller.lines.append("AAPL sell 15 of 20: filled")
+    teller.ask("set-limit", "max_daily_loss", "unlimited")
+
+
+def read_back(database: Path) -> list[str]:
+    """Hold the story against the database, and return it as that tells it."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+
+        def rows(query: str) -> list[Any]:
+            return connection.execute(query).fetchall()
+
+        states = rows("SELECT state, reason FROM trading_states ORDER BY seq")
+        assert [("reducing", "daily_loss"), ("killed", "person"), ("active", "person")] == states
+        refused = rows("SELECT reason FROM refusals ORDER BY seq")
+        assert ["quantity", "reducing", "reducing", "killed"] == [reason for (reason,) in refused]
+        limits = rows("SELECT limit_name FROM limit_changes ORDER BY seq")
+        assert ["max_order_quantity", "max_daily_loss", "max_daily_loss"] == [name for (name,) in limits]
+        assert any("prices make no sense" in text for (text,) in rows("SELECT text FROM notes ORDER BY seq"))
+        told = rows(
+            "SELECT event_time, told FROM trading_states UNION ALL SELECT event_time, told FROM limit_changes "
+            "UNION ALL SELECT event_time, symbol || ' ' || told FROM refusals ORDER BY event_time"
+        )
+    return [f"{moment:%H:%M:%S} {line}" for moment, line in told]
+
+
 @pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE_S)
@@ -97,71 +155,24 @@ def test_story_of_safety_limits_breaker_reducing_kill_and_two_strategies(
     tmp_path: Path, runtime_folder: Path, instance_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each way of keeping something from leaving shows its reason, and the database tells the same story afterwards."""
-    console = Console(instance_name, capsys)
-    told: list[str] = []
-
-    def ask(*arguments: str) -> dict[str, Any]:
-        code, answer = console.ask(*arguments)
-        assert 0 == code, answer
-        told.append(f"$ tools/ctl.py {' '.join(arguments)}\n  {answer.get('text', '')}")
-        return answer
-
+    teller = Teller(Console(instance_name, capsys))
     flags = ("--config", str(story_config(tmp_path)), "--db", "story.duckdb")
     with running(tmp_path, instance_name, *flags) as process, Client(instance_name, 0) as client:
         trader = Trader(client)
         wait_until(lambda: bool(client.mark_rows()["bid_ticks"].all()), "prices")
         trader.fill("AAPL", BUY, "20")
-
-        # A limit, changed while it runs.
-        ask("set-limit", "max_order_quantity", "50", "--symbol", "AAPL")
-        told.append(f"AAPL buy 51: {trader.refusal('AAPL', BUY, '51')}")
-        assert "50" in told[-1]
-
-        # Two strategies, one of which dies: its order is taken back, its stops stay.
-        with subprocess.Popen(
-            [sys.executable, "-c", OTHER, instance_name], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as other:
-            assert other.stdout is not None
-            assert "resting" in other.stdout.readline()
-            assert 1 == len(ask("orders", "--strategy", "1")["orders"])
-            other.kill()
-        console.until(lambda answer: not answer["orders"], "orders", "--strategy", "1")
-        stops = ask("stops", "--strategy", "1")["stops"]
-        assert {"armed"} == {stop["state"] for stop in stops}
-        assert 20 == trader.held("AAPL")
-
-        # The breaker: the account has lost the spread at least; one cent a day is allowed from now on.
-        ask("set-limit", "max_daily_loss", "0.01")
-        console.until(lambda answer: answer["account"]["state"] == "reducing", "account")
-        told.append(f"AAPL buy 1: {trader.refusal('AAPL', BUY, '1')}")
-        told.append(f"AAPL sell 21 of 20: {trader.refusal('AAPL', SELL, '21')}")
-        trader.fill("AAPL", SELL, "15")
-        told.append("AAPL sell 15 of 20: filled")
-
-        # Kill, and resume by a person.
-        ask("set-limit", "max_daily_loss", "unlimited")
-        ask("kill", "--reason", "prices make no sense")
-        told.append(f"AAPL sell 1: {trader.refusal('AAPL', SELL, '1')}")
-        ask("resume", "--reason", "checked with the broker")
+        teller.ask("set-limit", "max_order_quantity", "50", "--symbol", "AAPL")
+        teller.lines.append(f"AAPL buy 51: {trader.refusal('AAPL', BUY, '51')}")
+        lose_the_other_strategy(teller, instance_name)
+        trip_the_breaker(teller, trader)
+        teller.ask("kill", "--reason", "prices make no sense")
+        teller.lines.append(f"AAPL sell 1: {trader.refusal('AAPL', SELL, '1')}")
+        teller.ask("resume", "--reason", "checked with the broker")
         trader.fill("AAPL", SELL, "5")
-        ask("flatten", "--strategy", "1")
-        console.until(lambda answer: not answer["stops"], "stops", "--strategy", "1")
+        teller.ask("flatten", "--strategy", "1")
+        teller.console.until(lambda answer: not answer["stops"], "stops", "--strategy", "1")
         process.terminate()
         output, _ = process.communicate()
         assert 0 == process.returncode, output
-
-    with duckdb.connect(str(tmp_path / "story.duckdb"), read_only=True) as database:
-        states = database.execute("SELECT state, reason FROM trading_states ORDER BY seq").fetchall()
-        refused = database.execute("SELECT reason FROM refusals ORDER BY seq").fetchall()
-        limits = database.execute("SELECT limit_name FROM limit_changes ORDER BY seq").fetchall()
-        notes = database.execute("SELECT text FROM notes ORDER BY seq").fetchall()
-        lines = database.execute(
-            "SELECT event_time, told FROM trading_states UNION ALL SELECT event_time, told FROM limit_changes "
-            "UNION ALL SELECT event_time, symbol || ' ' || told FROM refusals ORDER BY event_time"
-        ).fetchall()
-    assert [("reducing", "daily_loss"), ("killed", "person"), ("active", "person")] == states
-    assert ["quantity", "reducing", "reducing", "killed"] == [reason for (reason,) in refused]
-    assert ["max_order_quantity", "max_daily_loss", "max_daily_loss"] == [name for (name,) in limits]
-    assert any("prices make no sense" in text for (text,) in notes)
     # What the README shows.
-    (tmp_path / "told.txt").write_text("\n".join([*told, *(f"{moment:%H:%M:%S} {line}" for moment, line in lines)]))
+    (tmp_path / "told.txt").write_text("\n".join([*teller.lines, *read_back(tmp_path / "story.duckdb")]))
