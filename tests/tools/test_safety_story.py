@@ -119,7 +119,7 @@ def lose_the_other_strategy(teller: Teller, instance: str) -> None:
 def trip_the_breaker(teller: Teller, trader: Trader) -> None:
     """The account has lost the spread at least: one cent a day is too little, and only what reduces may leave."""
     teller.ask("set-limit", "max_daily_loss", "0.01")
-    teller.console.until(lambda answer: answer["account"]["state"] == "reducing", "account")
+    teller.console.until(lambda answer: answer["account"]["trading_state"] == "reducing", "account")
     teller.lines.append(f"AAPL buy 1: {trader.refusal('AAPL', BUY, '1')}")
     teller.lines.append(f"AAPL sell 21 of 20: {trader.refusal('AAPL', SELL, '21')}")
     trader.fill("AAPL", SELL, "15")

@@ -174,7 +174,8 @@ def test_sweep_in_two_processes_brings_every_cell_home(
     assert b"\x89PNG" == (tmp_path / "s.png").read_bytes()[:4]
     printed = capfd.readouterr().out
     assert "8 cells of 5 positions on 2 processes" in printed
-    assert max(map(len, printed.splitlines())) <= 100
+    # The first line names the recording and the last the picture, whose paths are as long as they are.
+    assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 100
     assert [] == [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
