@@ -81,7 +81,7 @@ def review_of(state):
     )
 
 
-@njit_merged
+@njit_inline
 def is_due(state):
     """Tell whether a review is due: by stream time, or because a count has come to its limit.
 
@@ -169,7 +169,7 @@ def begin_periods(state, scope, profit):
             trip_again(state, scope, 1 << BY_WEEKLY_LOSS)
 
 
-@njit_inner
+@njit
 def end_of_period(now_ns, start_ns, length_ns):
     """Return the end of the period that `now_ns` lies in, where one of them begins at `start_ns`; it is after `now_ns`."""
     return start_ns + ((now_ns - start_ns) // length_ns + 1) * length_ns
