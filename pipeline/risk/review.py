@@ -31,7 +31,7 @@ from pipeline.tables import (
 )
 from pipeline.topology import ACCOUNT, RISK_COUNTERS, RISK_NOW_NS, RISK_REVIEW_NS
 from shm.counters import Counters, stage_add
-from shm.jit import njit, njit_inner, njit_merged
+from shm.jit import njit, njit_inline, njit_inner, njit_merged
 from shm.ring import Producer, room, wake
 from shm.rows import Table
 from shm.transaction import Transaction, commit, stage
