@@ -40,7 +40,7 @@ test-bounds: setup
 	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m tests.warm
 	@NUMBA_BOUNDSCHECK=1 $(VENV_PYTHON) -m pytest $(TESTS) -m "not processes and not mistakes" -n 2 --dist worksteal
 
-# What tests the tests: mistakes made in copies of the project, each of which must break a promise. Some five minutes.
+# What tests the tests: mistakes made in copies of the project, each of which must break a promise. Some two minutes.
 test-mistakes: setup
 	@NUMBA_DISABLE_JIT=1 $(VENV_PYTHON) -m pytest tests -m mistakes -n 2 --dist worksteal
 
