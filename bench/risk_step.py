@@ -216,7 +216,7 @@ def run(settings: Settings) -> Result:
     """Measure the step on a walk and on a trend, beside its yardsticks."""
     cores = choose_cores(1)
     instruments, capacity, turns = settings.pick(1_000, 20), settings.pick(65_536, 1_024), settings.pick(31, 2)
-    sizes = topology.Sizes(instruments, 1, capacity, 64, 65_536, 65_536, 65_536, 16_384, 65_536, 65_536)
+    sizes = topology.Sizes(instruments, 1, capacity, 64, 65_536, 65_536, 65_536, 16_384, 65_536, 65_536, instruments)
     result = Result(
         "risk_step", f"one process on one core, {instruments:,} instruments", "ns per tick of pipeline.risk.step", cores=cores
     )

@@ -1,6 +1,7 @@
 """How a strategy's call waits for risk's answer, beside the strategy's own stream of events."""
 
 import time
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -20,23 +21,23 @@ def nap() -> None:
     time.sleep(LOOK_S)
 
 
-class Asking:
+class Asking(ABC):
     """The part of `pipeline.client.Client` that asks risk for something and waits for what becomes of it."""
 
     slot: int
     _event_view: RingView | None
 
+    @abstractmethod
     def _mapped(self) -> Segment:
         """Return the instance."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _look(self) -> None:
         """See that the instance still runs, and show that we do."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _send(self, request: np.ndarray) -> int:
         """Send a request; return its request_id."""
-        raise NotImplementedError
 
     def _answer(self, request: np.ndarray, where: str, timeout_s: float) -> np.void:
         """Send a request and wait for what becomes of it.
@@ -68,6 +69,6 @@ class Asking:
             self._still_there()
             nap()
 
+    @abstractmethod
     def _still_there(self) -> None:
         """See that the very instance that was asked still runs, and show that we do."""
-        raise NotImplementedError

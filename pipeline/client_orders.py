@@ -1,5 +1,6 @@
 """What a strategy can ask about its orders and its trading state."""
 
+from abc import abstractmethod
 from decimal import Decimal
 from typing import Any
 
@@ -180,9 +181,9 @@ class OrderCommands(Asking):
             raise self.refusal(event)
         return event
 
+    @abstractmethod
     def _record(self, text: str) -> None:
         """Have the supervisor note down what was done, and why."""
-        raise NotImplementedError
 
     def _sent_rows(self) -> np.ndarray:
         """Return every order of the instance that is at work: array of SENT_ORDER."""

@@ -1,6 +1,7 @@
 """What a strategy reads as it happens: ticks, reports and events, each as arrays of records."""
 
 import threading
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from pipeline.messages import TICK_OK
 BATCH_MAX = 4096
 
 
-class StreamReads:
+class StreamReads(ABC):
     """The part of `pipeline.client.Client` that reads rings. Each call returns what is new since the last one."""
 
     slot: int
@@ -19,9 +20,9 @@ class StreamReads:
     _events: Stream
     _lock: threading.Lock
 
+    @abstractmethod
     def _look(self) -> None:
         """See that the instance still runs, and show that we do."""
-        raise NotImplementedError
 
     def ticks(self, limit: int = BATCH_MAX, with_rejected: bool = False) -> np.ndarray:
         """Return the ticks of all instruments since the last call, oldest first.

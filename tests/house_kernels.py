@@ -24,6 +24,10 @@ COMPILED = {
     "stencil",
 }
 NJIT = {"njit", "jit", "njit_inner", "njit_inline", "njit_merged"}
+#: Kernels of these have no wrapper for Python: calling one from there, compiled, ends the process.
+BARE = {"njit_inner", "njit_merged"}
+#: What a test module says that never runs compiled.
+NEVER_COMPILED = "pytest.mark.skipif(JIT_ENABLED"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -112,6 +116,41 @@ def tuple_fields(sources: Iterable[Source]) -> set[str]:
         for statement in node.body
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
     }
+
+
+def bare_kernels(sources: Iterable[Source]) -> set[tuple[str, str]]:
+    """Return module and name of each kernel that only kernels may call."""
+    return {
+        (source.module, node.name)
+        for source in sources
+        for node in source.tree.body
+        if isinstance(node, ast.FunctionDef) and decorators(node) & BARE
+    }
+
+
+def check_bare_calls(source: Source, bare: set[tuple[str, str]]) -> list[str]:
+    """Python calls no kernel that has no wrapper for it.
+
+    Args:
+        source: the file.
+        bare: module and name of each such kernel.
+    """
+    if NEVER_COMPILED in source.text:
+        return []
+    named = {
+        alias.asname or alias.name
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if (node.module, alias.name) in bare
+    }
+    of_kernels = {id(call) for function in kernels(source) for call in ast.walk(function)}
+    return [
+        f"{source.path}:{node.lineno}: {node.func.id} has no wrapper for Python: call it from a kernel, or make it @njit"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in named
+        if id(node) not in of_kernels
+    ]
 
 
 def check_record_access(source: Source, fields: set[str]) -> list[str]:

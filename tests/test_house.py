@@ -19,6 +19,14 @@ def check_record_access(source: Source) -> list[str]:
     return house_kernels.check_record_access(source, RECORD_FIELDS)
 
 
+BARE_KERNELS = house_kernels.bare_kernels(SOURCES)
+
+
+def check_bare_calls(source: Source) -> list[str]:
+    """Apply the rule with the kernels of this tree."""
+    return house_kernels.check_bare_calls(source, BARE_KERNELS)
+
+
 RULES: list[Callable[[Source], list[str]]] = [
     house.check_reserved_imports,
     house.check_layers,
@@ -32,6 +40,7 @@ RULES: list[Callable[[Source], list[str]]] = [
     house_kernels.check_docstrings,
     house_kernels.check_annotations,
     check_record_access,
+    check_bare_calls,
 ]
 
 KERNEL = "from shm.jit import njit\n\n\n@njit\ndef {}:\n    "
@@ -84,6 +93,7 @@ PLANTED = [
         5,
     ),
     (check_record_access, "pipeline/risk/stops.py", KERNEL.format("_a(tick)") + "return tick.event_ns\n", 6),
+    (check_bare_calls, "tests/desk.py", "from pipeline.risk.step import step\n\nstep(1, 2, 3)\n", 3),
 ]
 
 #: Rule, path, source that is right although it looks like a break.
@@ -100,6 +110,12 @@ RIGHT = [
     (house_kernels.check_annotations, "shm/ring.py", "@njit\ndef claim(ring):\n    return ring\n"),
     (house_kernels.check_annotations, "shm/ring.py", "def claim(ring):\n    return ring\n\n\nfast = njit(claim)\n"),
     (check_record_access, "pipeline/risk/stops.py", KERNEL.format("_a(tick)") + 'return tick["event_ns"], tick.shape\n'),
+    (check_bare_calls, "tests/desk.py", "from pipeline.risk.step import one_step as step\n\nstep(1, 2, 3)\n"),
+    (
+        check_bare_calls,
+        "pipeline/backtest/lockstep.py",
+        "from pipeline.risk.step import step\n" + KERNEL.format("a(b)") + "return step(b, 1, b)\n",
+    ),
 ]
 
 

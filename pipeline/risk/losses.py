@@ -38,28 +38,14 @@ def check_losses(guard, order):
         REASON_NONE, or the REJECT_* code of the first check that fails, with `guard.found`.
     """
     scopes = order.scopes
-    account, strategy = profit(guard, scopes[0], OF_ACCOUNT), profit(guard, scopes[1], OF_STRATEGY)
-    instrument = profit(guard, scopes[2], OF_INSTRUMENT)
-    losses = (
-        loss_since(guard, scopes[0], account, SCOPE_DAY_PNL, BY_DAILY_LOSS),
-        loss_since(guard, scopes[1], strategy, SCOPE_DAY_PNL, BY_DAILY_LOSS),
-        loss_since(guard, scopes[2], instrument, SCOPE_DAY_PNL, BY_DAILY_LOSS),
-    )
-    if not at_most(guard, order, MAX_DAILY_LOSS, losses, False):
+    profits = (
+        profit(guard, scopes[0], OF_ACCOUNT), profit(guard, scopes[1], OF_STRATEGY), profit(guard, scopes[2], OF_INSTRUMENT)
+    )  # fmt: skip
+    if not at_most(guard, order, MAX_DAILY_LOSS, losses(guard, scopes, profits, SCOPE_DAY_PNL, BY_DAILY_LOSS), False):
         return REJECT_DAILY_LOSS
-    losses = (
-        loss_since(guard, scopes[0], account, SCOPE_WEEK_PNL, BY_WEEKLY_LOSS),
-        loss_since(guard, scopes[1], strategy, SCOPE_WEEK_PNL, BY_WEEKLY_LOSS),
-        loss_since(guard, scopes[2], instrument, SCOPE_WEEK_PNL, BY_WEEKLY_LOSS),
-    )
-    if not at_most(guard, order, MAX_WEEKLY_LOSS, losses, False):
+    if not at_most(guard, order, MAX_WEEKLY_LOSS, losses(guard, scopes, profits, SCOPE_WEEK_PNL, BY_WEEKLY_LOSS), False):
         return REJECT_WEEKLY_LOSS
-    losses = (
-        loss_since(guard, scopes[0], account, SCOPE_PEAK, BY_DRAWDOWN),
-        loss_since(guard, scopes[1], strategy, SCOPE_PEAK, BY_DRAWDOWN),
-        loss_since(guard, scopes[2], instrument, SCOPE_PEAK, BY_DRAWDOWN),
-    )
-    if not at_most(guard, order, MAX_DRAWDOWN, losses, False):
+    if not at_most(guard, order, MAX_DRAWDOWN, losses(guard, scopes, profits, SCOPE_PEAK, BY_DRAWDOWN), False):
         return REJECT_DRAWDOWN
     wildness = volatility(guard, order)
     if not at_most(guard, order, MAX_VOLATILITY_PERCENT, (wildness, wildness, wildness), False):
@@ -72,6 +58,16 @@ def check_losses(guard, order):
     if not at_most(guard, order, MAX_EXECUTIONS, executions, False):
         return REJECT_EXECUTIONS
     return REASON_NONE
+
+
+@njit_merged
+def losses(guard, scopes, profits, word, reason):
+    """Return `loss_since` of the account, the strategy and the instrument of an order, whose P&L is `profits` now."""
+    return (
+        loss_since(guard, scopes[0], profits[0], word, reason),
+        loss_since(guard, scopes[1], profits[1], word, reason),
+        loss_since(guard, scopes[2], profits[2], word, reason),
+    )
 
 
 @njit_merged

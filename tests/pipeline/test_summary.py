@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline import topology
-from pipeline.config import config_to_json, load_config
+from pipeline.config import load_config
 from pipeline.messages import BUY, BY_PERSON, HALTED, LONG, SELL, TRIGGERED
-from pipeline.money import money_of
 from pipeline.summary import losses, summarize, write_summary
 from pipeline.tables import (
     MARK,
@@ -25,35 +24,18 @@ from pipeline.tables import (
     STOP_TERMS,
     VENUE_FILL,
 )
-from pipeline.topology import COUNTERS, Sizes
+from pipeline.topology import COUNTERS
 from pipeline.view import View
 from shm import counters, rows
-from shm.segment import Segment, finish, open_owned
-
-SIZES = Sizes(8, 2, 64, 64, 64, 64, 64, 64, 64, 64)
-BLOB_BYTES = 65536
+from shm.segment import Segment
+from tests.idle_instance import SIZES, idle_instance
 
 
 @pytest.fixture
 def segment(instance_name: str) -> Iterator[Segment]:
     """Return an instance on which nobody runs."""
-    config = load_config()
-    made = open_owned(instance_name, topology.regions(SIZES, BLOB_BYTES))
-    try:
-        about = {
-            "sizes": SIZES._asdict(),
-            "instruments": config.instrument_table.to_json(),
-            "config": config_to_json(config),
-            "account": money_of(config.instrument_table, config.account).to_json(),
-            "placement": {name: {"core": 0, "wait": 3} for name in topology.WORKERS},
-        }
-        topology.set_up(made, SIZES, {})
-        topology.write_about(made, about)
-        finish(made)
+    with idle_instance(instance_name, load_config()) as made:
         yield made
-    finally:
-        made.unlink()
-        made.close()
 
 
 def set_counter(segment: Segment, worker: str, name: str, value: int) -> None:

@@ -6,19 +6,35 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.config import DEFAULT_PATH
 from tests.kernel_cache import ROOT
 from tools import ctl, top
 
 #: Time for kernels to compile on a machine that never did, on top of the run itself.
 PATIENCE_S = 290
 RUN = [sys.executable, str(ROOT / "tools" / "run.py"), "--rate", "2000", "--metrics-port", "0"]
+
+
+#: Change of the shipped configuration by which no demo runs.
+NO_DEMO = {"enabled = true            # false: no demo": "enabled = false           # false: no demo"}
+
+
+def changed_config(folder: Path, changes: Mapping[str, str]) -> Path:
+    """Write the shipped configuration with some of its text replaced; return the file."""
+    text = DEFAULT_PATH.read_text(encoding="utf-8")
+    for before, after in changes.items():
+        assert 1 == text.count(before), f"config.toml has {before!r} {text.count(before)} times"
+        text = text.replace(before, after)
+    path = folder / "test.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 @contextmanager

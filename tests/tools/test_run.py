@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 from pipeline import topology
-from pipeline.config import DEFAULT_PATH
 from pipeline.log import read_lines
 from pipeline.messages import BUY, MARKET, REQUEST, SELL, SUBMIT
 from pipeline.tables import MARK
@@ -22,6 +21,7 @@ from pipeline.view import View
 from shm import heartbeat, ring
 from shm.segment import Segment, attach, open_owned
 from tests.kernel_cache import ROOT
+from tests.tools.test_ctl_run import NO_DEMO, changed_config
 from tools.run import main
 
 RUN = [sys.executable, str(ROOT / "tools" / "run.py")]
@@ -39,16 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def config(folder: Path) -> Path:
     """Return the shipped configuration without the demo, with a crash one second in."""
-    text = DEFAULT_PATH.read_text(encoding="utf-8")
-    for before, after in (
-        ("enabled = true            # false: no demo", "enabled = false           # false: no demo"),
-        ("scenario_start_seconds = 5.0", "scenario_start_seconds = 1.0"),
-    ):
-        assert before in text, f"config.toml no longer says {before!r}"
-        text = text.replace(before, after, 1)
-    path = folder / "test.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
+    return changed_config(folder, NO_DEMO | {"scenario_start_seconds = 5.0": "scenario_start_seconds = 1.0"})
 
 
 class Run:

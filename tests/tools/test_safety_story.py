@@ -18,39 +18,27 @@ import numpy as np
 import pytest
 
 from pipeline.client import Client
-from pipeline.config import DEFAULT_PATH
 from pipeline.messages import BUY, REQUEST_REFUSED, SELL
 from tests.kernel_cache import ROOT
-from tests.tools.test_ctl_run import PATIENCE_S, Console, running
+from tests.tools.test_ctl_run import NO_DEMO, PATIENCE_S, Console, changed_config, running
 
-SETTINGS = {"enabled = true            # false: no demo": "enabled = false            # false: no demo"}
 #: Buys, then leaves an order far below the market, and says so.
 OTHER = """
-import sys, time
+import select, signal, sys
 from pipeline.client import Client
 from pipeline.messages import BUY
+def wait_until(is_so):
+    while not is_so():
+        select.select([], [], [], 0.01)
 with Client(sys.argv[1], 1) as client:
     client.submit("MSFT", BUY, "10")
-    while client.position("MSFT").is_flat:
-        time.sleep(0.01)
+    wait_until(lambda: not client.position("MSFT").is_flat)
     price = client.instruments.price_text(1, int(client.mark_rows()[1]["bid_ticks"]) * 98 // 100)
     client.submit("MSFT", BUY, "5", price=price)
-    while not client.orders():
-        time.sleep(0.01)
+    wait_until(client.orders)
     print("resting", flush=True)
-    time.sleep(600)
+    signal.pause()
 """
-
-
-def story_config(folder: Path) -> Path:
-    """Write the shipped configuration without the demo."""
-    text = DEFAULT_PATH.read_text()
-    for old, new in SETTINGS.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    path = folder / "config.toml"
-    path.write_text(text)
-    return path
 
 
 def wait_until(is_so: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
@@ -156,7 +144,7 @@ def test_story_of_safety_limits_breaker_reducing_kill_and_two_strategies(
 ) -> None:
     """Each way of keeping something from leaving shows its reason, and the database tells the same story afterwards."""
     teller = Teller(Console(instance_name, capsys))
-    flags = ("--config", str(story_config(tmp_path)), "--db", "story.duckdb")
+    flags = ("--config", str(changed_config(tmp_path, NO_DEMO)), "--db", "story.duckdb")
     with running(tmp_path, instance_name, *flags) as process, Client(instance_name, 0) as client:
         trader = Trader(client)
         wait_until(lambda: bool(client.mark_rows()["bid_ticks"].all()), "prices")

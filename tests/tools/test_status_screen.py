@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline import topology
-from pipeline.config import config_to_json, load_config, with_overrides
+from pipeline.config import load_config, with_overrides
 from pipeline.launch import Launch
 from pipeline.messages import (
     ACTIVE,
@@ -27,19 +27,16 @@ from pipeline.messages import (
     STOP_TRIGGERED,
     TRIGGER_LEVEL,
 )
-from pipeline.money import money_of
 from pipeline.placement import Seat
 from pipeline.risk.limits import UNLIMITED
 from pipeline.tables import LIMIT_NAMES, MARK, POSITION, SCOPE_REASON, SCOPE_STATE, SCOPE_WORDS, SENT_ORDER
-from pipeline.topology import Sizes
 from pipeline.view import View
 from shm import ring
-from shm.segment import Segment, finish, open_owned
 from shm.wait import Strategy
+from tests.idle_instance import SIZES, idle_instance
 from tools.event_lines import STATE_STYLES, event_line
 from tools.status_screen import StatusScreen
 
-SIZES = Sizes(8, 2, 64, 64, 64, 64, 64, 64, 64, 64)
 USD = 1_000_000
 EVENT_NS = 1_767_623_400_123_000_000
 
@@ -47,23 +44,8 @@ EVENT_NS = 1_767_623_400_123_000_000
 @pytest.fixture
 def view(instance_name: str) -> Iterator[View]:
     """Return an instance on which nobody runs."""
-    config = with_overrides(load_config(), {"account.balance": "10000000"})
-    made: Segment = open_owned(instance_name, topology.regions(SIZES, 65_536))
-    try:
-        about = {
-            "sizes": SIZES._asdict(),
-            "instruments": config.instrument_table.to_json(),
-            "config": config_to_json(config),
-            "account": money_of(config.instrument_table, config.account).to_json(),
-            "placement": {name: {"core": 0, "wait": 3} for name in topology.WORKERS},
-        }
-        topology.set_up(made, SIZES, {})
-        topology.write_about(made, about)
-        finish(made)
+    with idle_instance(instance_name, with_overrides(load_config(), {"account.balance": "10000000"})) as made:
         yield View(made)
-    finally:
-        made.unlink()
-        made.close()
 
 
 def screen_of(view: View) -> StatusScreen:

@@ -10,9 +10,8 @@ import duckdb
 import pytest
 
 from pipeline.client import Client
-from pipeline.config import DEFAULT_PATH
 from pipeline.messages import BUY, SELL
-from tests.tools.test_ctl_run import PATIENCE_S, Console, running
+from tests.tools.test_ctl_run import NO_DEMO, PATIENCE_S, Console, changed_config, running
 
 #: Symbol, side, and how its stop is set; the crash of 10% begins SCENARIO_S into the data.
 STOPS = (
@@ -24,23 +23,11 @@ STOPS = (
     ("SPY", SELL, ("take_profit", "--percent", "3")),
 )
 SCENARIO_S = 9
-SETTINGS = {
+SETTINGS = NO_DEMO | {
     "enforce_stops = true": "enforce_stops = false",
-    "enabled = true            # false: no demo": "enabled = false            # false: no demo",
     'atr_source = "last" ': 'atr_source = "mid" ',
     "scenario_start_seconds = 5.0 ": f"scenario_start_seconds = {SCENARIO_S}.0 ",
 }
-
-
-def story_config(folder: Path) -> Path:
-    """Write the shipped configuration without the demo and without stops of its own."""
-    text = DEFAULT_PATH.read_text()
-    for old, new in SETTINGS.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    path = folder / "config.toml"
-    path.write_text(text)
-    return path
 
 
 def wait(client: Client, is_so: str, seconds: float = 60.0) -> None:
@@ -62,7 +49,16 @@ def test_story_of_stops_by_hand_each_kind_fires_once(
 ) -> None:
     """A stop of each kind is set, one is moved and one cancelled; each kind fires once, and the database says why."""
     console = Console(instance_name, capsys)
-    flags = ("--config", str(story_config(tmp_path)), "--scenario", "flash-crash", "--duration", "16", "--db", "story.duckdb")
+    flags = (
+        "--config",
+        str(changed_config(tmp_path, SETTINGS)),
+        "--scenario",
+        "flash-crash",
+        "--duration",
+        "16",
+        "--db",
+        "story.duckdb",
+    )
     with running(tmp_path, instance_name, *flags) as process, Client(instance_name) as client:
         while not (marks := client.mark_rows())["bid_ticks"].all() or not client.stream_ns:
             assert len(marks) == len(client.instruments)
